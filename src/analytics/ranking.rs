@@ -1,0 +1,222 @@
+//! Who is first: entities of a kind, or one artist's songs and albums, by a metric over a window.
+
+use std::{
+    cmp::Reverse,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use moka::future::Cache;
+
+use super::{Analytics, listeners};
+use crate::{
+    db::{
+        DbError,
+        queries::{catalogue, rollups},
+    },
+    domain::{
+        commit::{Changed, CommitObserver},
+        entity::{EntityKind, EntityRef},
+        measure::{MeasureKey, Measures, Metric},
+        window::Window,
+    },
+};
+
+/// Which ranking: at most `depth` entities are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RankingQuestion {
+    pub of: EntityKind,
+    pub by: Metric,
+    pub window: Window,
+    pub depth: usize,
+}
+
+/// An entity at its place; the place is its index in the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RankedEntity {
+    pub entity: EntityRef,
+    pub value: i64,
+}
+
+/// Songs or albums of one artist that are compared; an artist with more is "Various Artists".
+const OWN_WORKS_MAX: u64 = 5_000;
+/// Entities whose exact listeners are read at once while ranking by listeners.
+const EXACT_AT_ONCE: usize = 500;
+/// An answer that was cheaper than this is computed anew each time.
+const CHEAP: Duration = Duration::from_millis(5);
+
+impl Analytics {
+    /// The entities of a kind by a metric, highest first, ties by id; those with nothing are left out.
+    ///
+    /// Source: whole buckets of the rollup (or the listener sets), every entity of the kind in them; the
+    /// answer is shared by everybody who asks at the same time, and kept briefly if it took long.
+    pub async fn ranking(&self, question: RankingQuestion) -> Result<Arc<Vec<RankedEntity>>, Arc<DbError>> {
+        self.rankings.get_or_compute(question, || self.compute_ranking(question)).await
+    }
+
+    /// How many entities the ranking holds in all.
+    pub async fn ranking_size(&self, question: RankingQuestion) -> Result<i64, DbError> {
+        match question.by {
+            Metric::Counter(counter) => {
+                let buckets = question.window.buckets();
+                rollups::count_ranked(self.database.reader(), question.of, counter, &buckets).await
+            }
+            Metric::Listeners => Ok(i64::try_from(self.listened_to(question).await?.len()).unwrap_or(i64::MAX)),
+        }
+    }
+
+    async fn compute_ranking(&self, question: RankingQuestion) -> Result<Vec<RankedEntity>, DbError> {
+        match question.by {
+            Metric::Counter(counter) => {
+                let buckets = question.window.buckets();
+                let depth = question.depth as u64;
+                let rows = rollups::list_ranked(self.database.reader(), question.of, counter, &buckets, depth).await?;
+                Ok(rows
+                    .into_iter()
+                    .map(|(id, value)| RankedEntity { entity: EntityRef::new(question.of, id), value })
+                    .collect())
+            }
+            Metric::Listeners => self.rank_by_listeners(question).await,
+        }
+    }
+
+    /// Reads exact numbers from the most promising on, until nobody left can enter the list.
+    async fn rank_by_listeners(&self, question: RankingQuestion) -> Result<Vec<RankedEntity>, DbError> {
+        let mut candidates = self.listened_to(question).await?;
+        candidates.sort_unstable_by_key(|(_, upper)| Reverse(*upper));
+        let mut ranked: Vec<RankedEntity> = Vec::new();
+        for chunk in candidates.chunks(EXACT_AT_ONCE) {
+            let last = ranked.get(question.depth.saturating_sub(1)).map(|last| last.value);
+            if last.is_some_and(|last| i64::try_from(chunk[0].1).is_ok_and(|upper| upper < last)) {
+                break;
+            }
+            let entities: Vec<EntityRef> = chunk.iter().map(|(entity, _)| entity.clone()).collect();
+            ranked.extend(self.values(&entities, question.by, question.window).await?);
+            sort(&mut ranked);
+            ranked.truncate(question.depth);
+        }
+        Ok(ranked)
+    }
+
+    async fn listened_to(&self, question: RankingQuestion) -> Result<Vec<(EntityRef, u64)>, DbError> {
+        let (kind, window) = (question.of, question.window);
+        listeners::list_upper_bounds(&self.database, &self.open_audience, kind, window, self.now_ms()).await
+    }
+
+    /// The songs or albums of one artist by a metric, highest first, ties by id.
+    ///
+    /// Shape: at most `first`; those with nothing are left out. Source: the catalogue says which are the
+    /// artist's, the rollups what they count.
+    pub async fn top_works(
+        &self,
+        artist_id: &str,
+        kind: EntityKind,
+        by: Metric,
+        window: Window,
+        first: usize,
+    ) -> Result<Vec<RankedEntity>, DbError> {
+        let works = catalogue::list_by_artist(self.database.reader(), kind, artist_id, OWN_WORKS_MAX).await?;
+        let entities: Vec<EntityRef> = works.into_iter().map(|work| work.entity).collect();
+        let mut ranked = self.values(&entities, by, window).await?;
+        sort(&mut ranked);
+        ranked.truncate(first);
+        Ok(ranked)
+    }
+
+    async fn values(&self, entities: &[EntityRef], by: Metric, window: Window) -> Result<Vec<RankedEntity>, DbError> {
+        let keys: Vec<MeasureKey> =
+            entities.iter().map(|entity| MeasureKey { entity: entity.clone(), window, need: by.need() }).collect();
+        Ok(self
+            .measures(&keys)
+            .await?
+            .into_iter()
+            .map(|(key, measures)| RankedEntity { entity: key.entity, value: value_of(by, &measures) })
+            .filter(|ranked| ranked.value > 0)
+            .collect())
+    }
+}
+
+/// One metric's value; of listeners, those that are certain.
+pub fn value_of(metric: Metric, measures: &Measures) -> i64 {
+    match metric {
+        Metric::Counter(counter) => measures.counters[counter],
+        Metric::Listeners => {
+            measures.listeners.map_or(0, |listeners| i64::try_from(listeners.lower).unwrap_or(i64::MAX))
+        }
+    }
+}
+
+fn sort(ranked: &mut [RankedEntity]) {
+    ranked.sort_unstable_by(|one, other| {
+        (Reverse(one.value), &one.entity.id).cmp(&(Reverse(other.value), &other.entity.id))
+    });
+}
+
+#[derive(Clone)]
+struct CachedRanking {
+    list: Arc<Vec<RankedEntity>>,
+    computed_at: Instant,
+    took: Duration,
+    commits: u64,
+}
+
+/// Rankings that were expensive, for a moment; everybody who asks meanwhile waits for one computation.
+#[derive(Clone)]
+pub struct RankingCache {
+    cache: Cache<RankingQuestion, CachedRanking>,
+    keep_for: Duration,
+    commits: Arc<AtomicU64>,
+}
+
+impl RankingCache {
+    pub fn new(keep_for: Duration) -> Self {
+        // 1,000 lists of some 50 entries: a few megabytes.
+        let cache = Cache::builder().max_capacity(1_000).time_to_live(Duration::from_secs(60)).build();
+        Self { cache, keep_for, commits: Arc::default() }
+    }
+
+    async fn get_or_compute<F, Fut>(
+        &self,
+        question: RankingQuestion,
+        compute: F,
+    ) -> Result<Arc<Vec<RankedEntity>>, Arc<DbError>>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<Vec<RankedEntity>, DbError>>,
+    {
+        let commits = self.commits.load(Ordering::Acquire);
+        // Nothing has been committed since, or it took long and is young: good enough. Otherwise a
+        // client would not see what was acknowledged to it a moment ago.
+        let is_good = |cached: &CachedRanking| {
+            cached.commits >= commits || (cached.took > CHEAP && cached.computed_at.elapsed() < self.keep_for)
+        };
+        if let Some(cached) = self.cache.get(&question).await {
+            if is_good(&cached) {
+                return Ok(cached.list);
+            }
+            self.cache.invalidate(&question).await;
+        }
+        let compute_now = || async {
+            let began = Instant::now();
+            let list = Arc::new(compute().await?);
+            Ok(CachedRanking { list, computed_at: Instant::now(), took: began.elapsed(), commits })
+        };
+        let shared = self.cache.try_get_with(question, compute_now()).await?;
+        if is_good(&shared) {
+            return Ok(shared.list);
+        }
+        // We joined a computation that had begun before the last commit.
+        let own = compute_now().await.map_err(Arc::new)?;
+        self.cache.insert(question, own.clone()).await;
+        Ok(own.list)
+    }
+}
+
+impl CommitObserver for Analytics {
+    fn committed(&self, _changed: &Changed) {
+        self.rankings.commits.fetch_add(1, Ordering::AcqRel);
+    }
+}

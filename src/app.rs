@@ -1,0 +1,431 @@
+//! Builds every part once, starts the tasks, and stops them in order: take nothing new, store what is
+//! queued, close.
+
+use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+};
+
+use crate::{
+    analytics::{Analytics, RankingQuestion},
+    audience::{merge, open::OpenAudience},
+    config::Settings,
+    db::{
+        Database, DbError, StatementObserver,
+        queries::{events, leases, notify::Notifications},
+    },
+    domain::{
+        clock::SharedClock,
+        commit::{CommitWord, SharedObserver, Watermark},
+        counting::CountingRules,
+        measure::MeasureKey,
+        window::DAY_MS,
+    },
+    graphql::{GraphqlApi, Services},
+    http::{self, Edge},
+    ingest::{
+        Ingest, IngestLimits,
+        committer::{self, CommitterParts, error_chain},
+    },
+    live::{Answer, Answers, Hub, Question},
+    telemetry::Metrics,
+};
+
+/// Processes on one database that can have a writer slot of their own.
+const SLOTS_MAX: i16 = 1_024;
+const SLOT_LEASE_MS: i64 = 60_000;
+const SLOT_RENEWAL: Duration = Duration::from_secs(15);
+/// How often other processes' listener segments are looked for, besides every word of a commit.
+const FOLLOW_INTERVAL: Duration = Duration::from_secs(5);
+/// A database that is not up yet is waited for so long at start.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why the service could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the database cannot be used")]
+    Database(#[from] DbError),
+    #[error("all {SLOTS_MAX} writer slots of this database are taken")]
+    NoSlot,
+    #[error("cannot listen on {address}")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The parts that store and count; what `import` and `serve` have in common.
+pub struct Core {
+    pub database: Database,
+    pub ingest: Ingest,
+    pub analytics: Analytics,
+    pub hub: Hub,
+    pub metrics: Arc<Metrics>,
+    pub open_audience: Arc<OpenAudience>,
+    pub watermark: Arc<Watermark>,
+    pub process_id: String,
+    slot: i16,
+    clock: SharedClock,
+    stop: watch::Sender<bool>,
+    committer: JoinHandle<()>,
+    tasks: JoinSet<()>,
+}
+
+/// What [`Core`] is built from.
+pub struct CoreSettings {
+    pub database: crate::db::DatabaseSettings,
+    pub counting: CountingRules,
+    pub limits: IngestLimits,
+    pub cache_for: Duration,
+    pub merge_interval: Duration,
+    pub clock: SharedClock,
+    /// Sees every statement that reads; for tests.
+    pub observer: Option<StatementObserver>,
+}
+
+impl CoreSettings {
+    pub fn of(settings: &Settings, clock: SharedClock) -> Self {
+        Self {
+            database: settings.database.clone(),
+            counting: settings.counting,
+            limits: settings.ingest,
+            cache_for: settings.cache_for,
+            merge_interval: settings.merge_interval,
+            clock,
+            observer: None,
+        }
+    }
+}
+
+impl Core {
+    /// Connects, brings the database's shape up to date, and starts the committer and its helpers.
+    pub async fn start(settings: CoreSettings) -> Result<Self, StartError> {
+        let database = Database::connect(&settings.database, settings.observer.clone()).await?;
+        migrate_patiently(&database).await?;
+        let process_id = uuid::Uuid::new_v4().to_string();
+        let clock = settings.clock;
+        let slot = lease_slot(&database, &process_id, clock.now_ms()).await?;
+        let metrics = Arc::new(Metrics::default());
+        let watermark = Arc::new(Watermark::default());
+        if let Some((oldest_ms, newest_ms)) = events::find_extent(database.reader()).await? {
+            watermark.extend(oldest_ms, newest_ms);
+        }
+        let open_audience = Arc::new(OpenAudience::default());
+        open_audience.follow(&database).await?;
+        let analytics = Analytics::new(
+            database.clone(),
+            open_audience.clone(),
+            watermark.clone(),
+            clock.clone(),
+            settings.cache_for,
+        );
+        let hub = Hub::new(metrics.clone());
+        let observers: Vec<SharedObserver> = vec![Arc::new(analytics.clone()), Arc::new(hub.clone())];
+        let (stop, stopping) = watch::channel(false);
+        let parts = CommitterParts {
+            database: database.clone(),
+            slot,
+            rules: settings.counting,
+            open_audience: open_audience.clone(),
+            watermark: watermark.clone(),
+            observers: observers.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            process_id: process_id.clone(),
+        };
+        let (ingest, committer) = committer::start(parts, settings.limits, stopping);
+        let mut core = Self {
+            database,
+            ingest,
+            analytics,
+            hub,
+            metrics,
+            open_audience,
+            watermark,
+            process_id,
+            slot,
+            clock,
+            stop,
+            committer,
+            tasks: JoinSet::new(),
+        };
+        core.start_tasks(observers, settings.merge_interval);
+        Ok(core)
+    }
+
+    fn start_tasks(&mut self, observers: Vec<SharedObserver>, merge_interval: Duration) {
+        self.tasks.spawn(self.hub.clone().run(Arc::new(self.analytics.clone())));
+        self.tasks.spawn(merge_audience(
+            self.database.clone(),
+            self.open_audience.clone(),
+            self.clock.clone(),
+            self.metrics.clone(),
+            self.process_id.clone(),
+            merge_interval,
+        ));
+        if !self.database.is_sqlite() {
+            let (database, process_id) = (self.database.clone(), self.process_id.clone());
+            self.tasks.spawn(renew_slot(database, self.slot, process_id, self.clock.clone()));
+            let other = OtherProcesses {
+                database: self.database.clone(),
+                open_audience: self.open_audience.clone(),
+                watermark: self.watermark.clone(),
+                observers,
+                process_id: self.process_id.clone(),
+            };
+            self.tasks.spawn(other.follow());
+        }
+    }
+
+    /// Stores what is queued, ends all tasks, closes the database.
+    pub async fn stop(mut self) -> Result<(), DbError> {
+        let _ = self.stop.send(true);
+        if let Err(error) = self.committer.await {
+            tracing::error!(error = error_chain(&error), "the committer ended badly");
+        }
+        self.tasks.shutdown().await;
+        if !self.database.is_sqlite() {
+            leases::release(self.database.writer(), &slot_name(self.slot), &self.process_id).await?;
+        }
+        self.database.close().await
+    }
+}
+
+/// Applies what is pending; waits for a database that is still starting.
+async fn migrate_patiently(database: &Database) -> Result<(), DbError> {
+    let began = tokio::time::Instant::now();
+    loop {
+        match database.migrate_up().await {
+            Ok(()) => return Ok(()),
+            Err(error) if began.elapsed() < START_PATIENCE && !database.is_sqlite() => {
+                tracing::warn!(error = error_chain(&error), "the database is not ready, trying again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn slot_name(slot: i16) -> String {
+    format!("writer-slot-{slot}")
+}
+
+/// The first free writer slot. SQLite has one writer at a time, and one slot.
+async fn lease_slot(database: &Database, holder: &str, now_ms: i64) -> Result<i16, StartError> {
+    if database.is_sqlite() {
+        return Ok(0);
+    }
+    for slot in 0..SLOTS_MAX {
+        if leases::try_acquire(database.writer(), &slot_name(slot), holder, now_ms, SLOT_LEASE_MS).await? {
+            return Ok(slot);
+        }
+    }
+    Err(StartError::NoSlot)
+}
+
+/// Keeps the slot. Were it lost to a long pause, two processes would share rows: slower, still right.
+async fn renew_slot(database: Database, slot: i16, holder: String, clock: SharedClock) {
+    loop {
+        tokio::time::sleep(SLOT_RENEWAL).await;
+        let renewed =
+            leases::try_acquire(database.writer(), &slot_name(slot), &holder, clock.now_ms(), SLOT_LEASE_MS).await;
+        match renewed {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(slot, "another process took this process's writer slot"),
+            Err(error) => tracing::warn!(error = error_chain(&error), "the writer slot was not renewed"),
+        }
+    }
+}
+
+async fn merge_audience(
+    database: Database,
+    open_audience: Arc<OpenAudience>,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    holder: String,
+    interval: Duration,
+) {
+    let mut hours_dropped_on = None;
+    loop {
+        tokio::time::sleep(interval).await;
+        let began = tokio::time::Instant::now();
+        let now_ms = clock.now_ms();
+        match merge::merge(&database, &open_audience, &holder, now_ms).await {
+            Ok(0) => {}
+            Ok(segments) => {
+                metrics.merge_seconds.observe(began.elapsed().as_secs_f64());
+                tracing::debug!(segments, "merged listener segments");
+            }
+            Err(error) => tracing::warn!(error = error_chain(&error), "listener segments were not merged"),
+        }
+        let today = now_ms - now_ms.rem_euclid(DAY_MS);
+        if hours_dropped_on != Some(today) && merge::drop_old_hours(&database, now_ms).await.is_ok() {
+            hours_dropped_on = Some(today);
+        }
+        if let Err(error) = database.checkpoint().await {
+            tracing::warn!(error = error_chain(&error), "the write-ahead log was not checkpointed");
+        }
+    }
+}
+
+/// Follows what other processes commit to the same PostgreSQL.
+struct OtherProcesses {
+    database: Database,
+    open_audience: Arc<OpenAudience>,
+    watermark: Arc<Watermark>,
+    observers: Vec<SharedObserver>,
+    process_id: String,
+}
+
+impl OtherProcesses {
+    async fn follow(self) {
+        loop {
+            if let Err(error) = self.listen().await {
+                tracing::warn!(error = error_chain(&error), "not hearing other processes, connecting again");
+            }
+            self.anything_may_have_changed().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    async fn listen(&self) -> Result<(), DbError> {
+        let Some(mut notifications) = Notifications::listen(&self.database).await? else { return Ok(()) };
+        loop {
+            match tokio::time::timeout(FOLLOW_INTERVAL, notifications.next()).await {
+                Err(_) => self.open_audience.follow(&self.database).await?,
+                Ok(Ok(Some(text))) => self.hear(&text).await?,
+                Ok(Ok(None)) => self.anything_may_have_changed().await,
+                Ok(Err(error)) => return Err(error),
+            }
+        }
+    }
+
+    async fn hear(&self, text: &str) -> Result<(), DbError> {
+        let Ok(word) = serde_json::from_str::<CommitWord>(text) else { return Ok(()) };
+        if word.process == self.process_id {
+            return Ok(());
+        }
+        self.open_audience.follow(&self.database).await?;
+        self.watermark.extend(word.extent.0, word.extent.1);
+        let changed = word.changed();
+        self.observers.iter().for_each(|observer| observer.committed(&changed));
+        Ok(())
+    }
+
+    async fn anything_may_have_changed(&self) {
+        if let Ok(Some((oldest_ms, newest_ms))) = events::find_extent(self.database.reader()).await {
+            self.watermark.extend(oldest_ms, newest_ms);
+        }
+        let everything = crate::domain::commit::Changed::Everything;
+        self.observers.iter().for_each(|observer| observer.committed(&everything));
+    }
+}
+
+/// The read side, as the live hub asks it: all metrics questions of a tick in one call.
+impl Answers for Analytics {
+    fn now_ms(&self) -> i64 {
+        Analytics::now_ms(self)
+    }
+
+    fn answer<'a>(
+        &'a self,
+        questions: &'a [Question],
+    ) -> Pin<Box<dyn Future<Output = Option<Vec<Answer>>> + Send + 'a>> {
+        Box::pin(async move {
+            match answer_questions(self, questions).await {
+                Ok(answers) => Some(answers),
+                Err(error) => {
+                    tracing::warn!(error = error_chain(&*error), "live questions were not answered");
+                    None
+                }
+            }
+        })
+    }
+}
+
+async fn answer_questions(analytics: &Analytics, questions: &[Question]) -> Result<Vec<Answer>, Arc<DbError>> {
+    let key = |question: &Question| match question {
+        Question::Metrics { entity, window, zone, need } => {
+            let window = analytics.window(*window, *zone);
+            Some(MeasureKey { entity: entity.clone(), window, need: *need })
+        }
+        Question::Ranking { .. } => None,
+    };
+    let keys: Vec<MeasureKey> = questions.iter().filter_map(key).collect();
+    let measures = analytics.measures(&keys).await?;
+    let mut answers = Vec::with_capacity(questions.len());
+    for question in questions {
+        answers.push(match (question, key(question)) {
+            (Question::Ranking { of, by, window, first }, _) => {
+                let window = analytics.window(*window, chrono_tz::Tz::UTC);
+                let question = RankingQuestion { of: *of, by: *by, window, depth: *first };
+                let list = analytics.ranking(question).await?;
+                Answer::Ranking {
+                    window,
+                    list: list.iter().map(|ranked| (ranked.entity.clone(), ranked.value)).collect(),
+                }
+            }
+            (Question::Metrics { window, zone, .. }, key) => Answer::Metrics {
+                window: key.as_ref().map_or_else(|| analytics.window(*window, *zone), |key| key.window),
+                measures: key.and_then(|key| measures.get(&key).cloned()).unwrap_or_default(),
+            },
+        });
+    }
+    Ok(answers)
+}
+
+/// The whole service: [`Core`] behind HTTP.
+pub struct App {
+    pub core: Core,
+    pub router: axum::Router,
+    stopping: watch::Sender<bool>,
+    shutdown_timeout: Duration,
+}
+
+impl App {
+    pub fn new(core: Core, settings: &Settings, verifier: Arc<crate::auth::Verifier>) -> Self {
+        let (stopping, is_stopping) = watch::channel(false);
+        let services =
+            Services { analytics: core.analytics.clone(), ingest: core.ingest.clone(), hub: core.hub.clone() };
+        let edge = Edge {
+            api: GraphqlApi::new(services, settings.documents, settings.introspection, core.metrics.clone()),
+            ingest: core.ingest.clone(),
+            verifier,
+            database: core.database.clone(),
+            metrics: core.metrics.clone(),
+            clock: core.clock.clone(),
+            settings: Arc::new(settings.http.clone()),
+            stopping: is_stopping,
+        };
+        Self { core, router: http::router(edge), stopping, shutdown_timeout: settings.shutdown_timeout }
+    }
+
+    /// Serves until `stop` resolves, then lets requests in flight finish.
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) {
+        let Self { core, router, stopping, shutdown_timeout } = self;
+        let mut is_stopping = stopping.subscribe();
+        let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+            let _ = is_stopping.wait_for(|stopping| *stopping).await;
+        });
+        let server = tokio::spawn(server.into_future());
+        stop.await;
+        tracing::info!("stopping: taking nothing new, finishing what is in flight");
+        let _ = stopping.send(true);
+        if tokio::time::timeout(shutdown_timeout, server).await.is_err() {
+            tracing::warn!("some requests were cut off at the shutdown timeout");
+        }
+        if let Err(error) = core.stop().await {
+            tracing::error!(error = error_chain(&error), "the database was not closed cleanly");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// Listens on an address.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}

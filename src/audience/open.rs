@@ -1,0 +1,103 @@
+//! The listeners that no stored set holds yet.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    ops::Range,
+    sync::{PoisonError, RwLock},
+};
+
+use roaring::RoaringBitmap;
+
+use super::segment::Segment;
+use crate::{
+    db::{Database, DbError, queries::audience},
+    domain::entity::EntityRef,
+};
+
+/// Segments that were added between two merges. It is dropped as a whole once the database has none of them.
+#[derive(Default)]
+struct Generation {
+    segment_ids: HashSet<String>,
+    sets: HashMap<EntityRef, BTreeMap<i64, RoaringBitmap>>,
+}
+
+/// All open sets of this database, its own commits at once and other processes' as they are followed.
+///
+/// A reader must look here *before* it reads stored sets: what leaves here in between has been stored.
+#[derive(Default)]
+pub struct OpenAudience {
+    /// The last one takes what is new.
+    generations: RwLock<Vec<Generation>>,
+}
+
+impl OpenAudience {
+    /// Adds a committed segment.
+    pub fn add(&self, segment_id: &str, segment: &Segment) {
+        let mut generations = self.generations.write().unwrap_or_else(PoisonError::into_inner);
+        if generations.is_empty() {
+            generations.push(Generation::default());
+        }
+        let newest = generations.last_mut().expect("one was pushed if there was none");
+        if !newest.segment_ids.insert(segment_id.to_owned()) {
+            return;
+        }
+        for set in &segment.0 {
+            let hours = newest.sets.entry(set.entity.clone()).or_default();
+            hours.entry(set.hour_ms).or_default().extend(set.listeners.iter().copied());
+        }
+    }
+
+    /// Whoever listened to the entity in hours that begin within `hours_ms`.
+    pub fn listeners(&self, entity: &EntityRef, hours_ms: Range<i64>) -> RoaringBitmap {
+        let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
+        let mut listeners = RoaringBitmap::new();
+        if hours_ms.is_empty() {
+            return listeners;
+        }
+        for generation in generations.iter() {
+            if let Some(hours) = generation.sets.get(entity) {
+                hours.range(hours_ms.clone()).for_each(|(_, set)| listeners |= set);
+            }
+        }
+        listeners
+    }
+
+    /// Every entity with an open set.
+    pub fn entities(&self) -> HashSet<EntityRef> {
+        let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
+        generations.iter().flat_map(|generation| generation.sets.keys().cloned()).collect()
+    }
+
+    /// Brings the memory in line with the database: adds other processes' segments, drops what has
+    /// been merged, and begins a new generation.
+    pub async fn follow(&self, database: &Database) -> Result<(), DbError> {
+        self.begin_generation();
+        let waiting: HashSet<String> = audience::list_segment_ids(database.reader()).await?.into_iter().collect();
+        let unknown: Vec<String> = {
+            let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
+            let is_known = |id: &&String| generations.iter().any(|generation| generation.segment_ids.contains(*id));
+            waiting.iter().filter(|id| !is_known(id)).cloned().collect()
+        };
+        for (id, pairs) in audience::list_segments(database.reader(), &unknown).await? {
+            let segment = Segment::decode(&pairs).map_err(|_| DbError::Corrupt("a segment of listeners"))?;
+            self.add(&id, &segment);
+        }
+        let mut generations = self.generations.write().unwrap_or_else(PoisonError::into_inner);
+        let newest = generations.len().saturating_sub(1);
+        let mut index = 0;
+        generations.retain(|generation| {
+            let is_newest = index == newest;
+            index += 1;
+            is_newest || !generation.segment_ids.is_disjoint(&waiting)
+        });
+        Ok(())
+    }
+
+    /// What is added from now on is told apart from what may be merged now.
+    fn begin_generation(&self) {
+        let mut generations = self.generations.write().unwrap_or_else(PoisonError::into_inner);
+        if generations.last().is_none_or(|newest| !newest.segment_ids.is_empty()) {
+            generations.push(Generation::default());
+        }
+    }
+}

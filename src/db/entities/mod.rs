@@ -1,0 +1,10 @@
+//! SeaORM entities, a file per table. Tables on the hot path are written in bulk by `queries` instead.
+
+pub mod album;
+pub mod artist;
+pub mod audience_segment;
+pub mod lease;
+pub mod listener;
+pub mod playlist;
+pub mod sequence_block;
+pub mod song;

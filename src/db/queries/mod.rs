@@ -1,0 +1,9 @@
+//! Statements, a file per subject. Each takes any connection: the caller decides on the transaction.
+
+pub mod audience;
+pub mod catalogue;
+pub mod events;
+pub mod leases;
+pub mod listeners;
+pub mod notify;
+pub mod rollups;

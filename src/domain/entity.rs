@@ -1,0 +1,48 @@
+//! What can be measured.
+
+use std::sync::Arc;
+
+/// The kinds of things that counters belong to. The number is what the database stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(i16)]
+pub enum EntityKind {
+    Song = 1,
+    Album = 2,
+    Playlist = 3,
+    Artist = 4,
+}
+
+impl EntityKind {
+    pub const ALL: [EntityKind; 4] = [Self::Song, Self::Album, Self::Playlist, Self::Artist];
+
+    pub const fn code(self) -> i16 {
+        self as i16
+    }
+
+    pub fn from_code(code: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
+    /// The singular, lower-case word: the catalogue's table name and the stem of field names.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Song => "song",
+            Self::Album => "album",
+            Self::Playlist => "playlist",
+            Self::Artist => "artist",
+        }
+    }
+}
+
+/// One thing that can be measured, by the platform's own id. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntityRef {
+    pub kind: EntityKind,
+    pub id: Arc<str>,
+}
+
+impl EntityRef {
+    pub fn new(kind: EntityKind, id: impl Into<Arc<str>>) -> Self {
+        Self { kind, id: id.into() }
+    }
+}

@@ -1,0 +1,58 @@
+//! What resolvers need, by name.
+
+use async_graphql::{Context, dataloader::DataLoader};
+
+use super::{error::ApiError, loader::AnalyticsLoader};
+use crate::{
+    analytics::Analytics,
+    domain::{error::ErrorKind, viewer::Viewer},
+    ingest::Ingest,
+    live::Hub,
+};
+
+/// The services behind the schema.
+#[derive(Clone)]
+pub struct Services {
+    pub analytics: Analytics,
+    pub ingest: Ingest,
+    pub hub: Hub,
+}
+
+/// Who asks; absent for an anonymous request.
+pub struct CurrentViewer(pub Option<Viewer>);
+
+pub trait ContextExt {
+    fn analytics(&self) -> &Analytics;
+    fn ingest(&self) -> &Ingest;
+    fn hub(&self) -> &Hub;
+    fn loader(&self) -> &DataLoader<AnalyticsLoader>;
+    fn viewer(&self) -> Option<&Viewer>;
+    fn require_viewer(&self) -> Result<&Viewer, ApiError>;
+}
+
+impl ContextExt for Context<'_> {
+    fn analytics(&self) -> &Analytics {
+        &self.data_unchecked::<Services>().analytics
+    }
+
+    fn ingest(&self) -> &Ingest {
+        &self.data_unchecked::<Services>().ingest
+    }
+
+    fn hub(&self) -> &Hub {
+        &self.data_unchecked::<Services>().hub
+    }
+
+    fn loader(&self) -> &DataLoader<AnalyticsLoader> {
+        self.data_unchecked::<DataLoader<AnalyticsLoader>>()
+    }
+
+    fn viewer(&self) -> Option<&Viewer> {
+        self.data_unchecked::<CurrentViewer>().0.as_ref()
+    }
+
+    fn require_viewer(&self) -> Result<&Viewer, ApiError> {
+        self.viewer()
+            .ok_or_else(|| ApiError::new(ErrorKind::Unauthenticated, "send a token: Authorization: Bearer <token>"))
+    }
+}

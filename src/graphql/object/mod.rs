@@ -1,0 +1,8 @@
+//! The schema's types, a file per subject. They are ours, never database rows.
+
+pub mod entity;
+pub mod event;
+pub mod metrics;
+pub mod ranking;
+pub mod timeline;
+pub mod viewer;

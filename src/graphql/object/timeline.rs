@@ -1,0 +1,159 @@
+//! Counters of one entity bucket by bucket.
+
+use async_graphql::{Context, Object, SimpleObject};
+
+use super::metrics::{Freshness, Metrics, need_of};
+use crate::{
+    analytics::value_of,
+    domain::{
+        entity::EntityRef,
+        measure::{MeasureKey, Measures, Metric as DomainMetric, Need},
+        window::Window,
+    },
+    graphql::{
+        context::ContextExt,
+        error::ApiError,
+        guard::forbidden,
+        input::{Granularity, Metric},
+        scalars::{DateTime, TimeZone},
+    },
+};
+
+/// The most buckets of one timeline: a year of hours and some.
+pub const BUCKETS_MAX: usize = 10_000;
+
+/// A window cut into calendar buckets.
+pub struct Timeline {
+    pub entity: EntityRef,
+    pub is_own: bool,
+    pub every: Granularity,
+    pub zone: TimeZone,
+    pub window: Window,
+    pub buckets: Vec<Window>,
+}
+
+/// One bucket.
+#[derive(SimpleObject)]
+pub struct TimelinePoint {
+    /// When the bucket begins.
+    pub start: DateTime,
+    /// When it ends; not included.
+    pub end: DateTime,
+    /// Whether the bucket is a whole calendar bucket that has ended: not cut by the window, not still growing.
+    pub is_complete: bool,
+    /// The bucket's counters.
+    pub metrics: Metrics,
+}
+
+/// The same timeline as columns, for charts.
+#[derive(SimpleObject)]
+pub struct TimelineColumns {
+    /// When each bucket begins, in order.
+    pub starts: Vec<DateTime>,
+    /// One column a metric, in the order asked for.
+    pub series: Vec<Column>,
+}
+
+/// One metric over all buckets.
+#[derive(SimpleObject)]
+pub struct Column {
+    /// Which metric.
+    pub metric: Metric,
+    /// Its value in each bucket, in the order of `starts`; 0 where nothing happened, null where only
+    /// bounds are known (listeners of a bucket that cuts through an old UTC day).
+    pub values: Vec<Option<f64>>,
+    /// Its value over the whole window: the sum, for listeners the distinct people.
+    pub total: f64,
+}
+
+impl Timeline {
+    async fn load(&self, ctx: &Context<'_>, need: Need) -> Result<Vec<Measures>, ApiError> {
+        let keys: Vec<MeasureKey> = self.buckets.iter().map(|bucket| self.key(*bucket, need)).collect();
+        let mut answers = ctx.loader().load_many(keys.iter().cloned()).await?;
+        Ok(keys.iter().map(|key| answers.remove(key).unwrap_or_default()).collect())
+    }
+
+    fn key(&self, window: Window, need: Need) -> MeasureKey {
+        MeasureKey { entity: self.entity.clone(), window, need }
+    }
+}
+
+/// A window cut into buckets by the calendar of a time zone, right across clock changes; buckets in
+/// which nothing happened are there too. The first and the last are cut to the window, so that counters
+/// add up to the window's.
+#[Object]
+impl Timeline {
+    /// The buckets' length.
+    async fn every(&self) -> Granularity {
+        self.every
+    }
+
+    /// The zone whose calendar cuts the buckets.
+    async fn time_zone(&self) -> TimeZone {
+        self.zone
+    }
+
+    /// The buckets as rows, oldest first.
+    #[graphql(complexity = "30 + child_complexity")]
+    async fn points(&self, ctx: &Context<'_>) -> Result<Vec<TimelinePoint>, ApiError> {
+        let need = ctx
+            .field()
+            .selection_set()
+            .filter(|field| field.name() == "metrics")
+            .map(|field| need_of(&field))
+            .fold(Need::default(), Need::union);
+        let answers = self.load(ctx, need).await?;
+        let now_ms = ctx.analytics().now_ms();
+        let granularity: crate::domain::window::Granularity = self.every.into();
+        let begins_one = |at_ms| granularity.starts_at(at_ms, self.zone.0);
+        Ok(self
+            .buckets
+            .iter()
+            .zip(answers)
+            .map(|(bucket, measures)| TimelinePoint {
+                start: DateTime::at(bucket.from_ms),
+                end: DateTime::at(bucket.to_ms),
+                is_complete: bucket.to_ms <= now_ms && begins_one(bucket.from_ms) && begins_one(bucket.to_ms),
+                metrics: Metrics { entity: self.entity.clone(), window: *bucket, is_own: self.is_own, measures },
+            })
+            .collect())
+    }
+
+    /// The buckets as columns, one a metric. Metrics that are not public are for the artist and admins.
+    #[graphql(complexity = "30 + child_complexity")]
+    async fn columns(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which metrics, in the order of the columns.")] of: Vec<Metric>,
+    ) -> Result<TimelineColumns, ApiError> {
+        let metrics: Vec<DomainMetric> = of.iter().map(|metric| (*metric).into()).collect();
+        if !self.is_own && !metrics.iter().all(|metric| metric.is_public()) {
+            return Err(forbidden(ctx.require_viewer()?, "one of these metrics"));
+        }
+        let need = metrics.iter().map(|metric| metric.need()).fold(Need::default(), Need::union);
+        let whole = self.key(self.window, need);
+        let (answers, total) = futures_util::try_join!(self.load(ctx, need), ctx.loader().load_one(whole))?;
+        let total = total.unwrap_or_default();
+        let series = of
+            .into_iter()
+            .zip(metrics)
+            .map(|(metric, domain)| Column {
+                metric,
+                values: answers.iter().map(|measures| exact_value(domain, measures)).collect(),
+                total: value_of(domain, &total) as f64,
+            })
+            .collect();
+        let starts = self.buckets.iter().map(|bucket| DateTime::at(bucket.from_ms)).collect();
+        Ok(TimelineColumns { starts, series })
+    }
+
+    /// How far the numbers can be trusted to be complete.
+    async fn freshness(&self, ctx: &Context<'_>) -> Freshness {
+        Freshness::of(ctx.analytics(), self.window)
+    }
+}
+
+fn exact_value(metric: DomainMetric, measures: &Measures) -> Option<f64> {
+    let is_exact = metric != DomainMetric::Listeners || measures.listeners.is_none_or(|count| count.is_exact());
+    is_exact.then(|| value_of(metric, measures) as f64)
+}

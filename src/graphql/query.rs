@@ -1,0 +1,197 @@
+//! The questions.
+
+use async_graphql::{Context, ID, Object};
+
+use super::{
+    context::ContextExt,
+    error::ApiError,
+    guard::{Allow, forbidden},
+    input::{EntityKind, Metric, WindowInput, page_size},
+    object::{
+        entity::{Album, Artist, Playlist, Song},
+        ranking::{Cursor, PageInfo, RankingConnection, edges},
+        viewer::Viewer,
+    },
+};
+use crate::{
+    analytics::RankingQuestion,
+    domain::{
+        catalogue::CatalogueEntry,
+        entity::{self, EntityRef},
+        viewer::Role,
+    },
+};
+
+/// The most entities asked for by id at once.
+const IDS_MAX: usize = 200;
+/// The longest page of a ranking.
+const PAGE_MAX: usize = 200;
+/// How deep pages of a ranking go.
+const RANKING_DEPTH_MAX: usize = 10_000;
+
+pub struct Query;
+
+/// The questions.
+#[Object]
+impl Query {
+    /// Who the token says you are. For any token.
+    #[graphql(guard = "Allow::AnyToken")]
+    async fn viewer(&self, ctx: &Context<'_>) -> Result<Viewer, ApiError> {
+        Ok(Viewer(ctx.require_viewer()?.clone()))
+    }
+
+    /// A song by id; null while no event named it. For listeners, artists and admins.
+    #[graphql(guard = "Allow::Public")]
+    async fn song(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The song's id.")] id: ID,
+    ) -> Result<Option<Song>, ApiError> {
+        one(ctx, entity::EntityKind::Song, id, Song).await
+    }
+
+    /// An album by id; null while no event named it. For listeners, artists and admins.
+    #[graphql(guard = "Allow::Public")]
+    async fn album(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The album's id.")] id: ID,
+    ) -> Result<Option<Album>, ApiError> {
+        one(ctx, entity::EntityKind::Album, id, Album).await
+    }
+
+    /// A playlist by id; null while no event named it. For listeners, artists and admins.
+    #[graphql(guard = "Allow::Public")]
+    async fn playlist(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The playlist's id.")] id: ID,
+    ) -> Result<Option<Playlist>, ApiError> {
+        one(ctx, entity::EntityKind::Playlist, id, Playlist).await
+    }
+
+    /// An artist by id; null while no event named them. For listeners, artists and admins.
+    #[graphql(guard = "Allow::Public")]
+    async fn artist(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The artist's id.")] id: ID,
+    ) -> Result<Option<Artist>, ApiError> {
+        one(ctx, entity::EntityKind::Artist, id, Artist).await
+    }
+
+    /// Songs by id, in the order asked for; null for each that no event named. For listeners, artists and admins.
+    #[graphql(guard = "Allow::Public", complexity = "ids.len() * child_complexity")]
+    async fn songs(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Up to 200 ids.")] ids: Vec<ID>,
+    ) -> Result<Vec<Option<Song>>, ApiError> {
+        many(ctx, entity::EntityKind::Song, ids, Song).await
+    }
+
+    /// Albums by id, in the order asked for; null for each that no event named. For listeners, artists and admins.
+    #[graphql(guard = "Allow::Public", complexity = "ids.len() * child_complexity")]
+    async fn albums(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Up to 200 ids.")] ids: Vec<ID>,
+    ) -> Result<Vec<Option<Album>>, ApiError> {
+        many(ctx, entity::EntityKind::Album, ids, Album).await
+    }
+
+    /// Playlists by id, in the order asked for; null for each that no event named. For listeners, artists and admins.
+    #[graphql(guard = "Allow::Public", complexity = "ids.len() * child_complexity")]
+    async fn playlists(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Up to 200 ids.")] ids: Vec<ID>,
+    ) -> Result<Vec<Option<Playlist>>, ApiError> {
+        many(ctx, entity::EntityKind::Playlist, ids, Playlist).await
+    }
+
+    /// Artists by id, in the order asked for; null for each that no event named. For listeners, artists and admins.
+    #[graphql(guard = "Allow::Public", complexity = "ids.len() * child_complexity")]
+    async fn artists(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Up to 200 ids.")] ids: Vec<ID>,
+    ) -> Result<Vec<Option<Artist>>, ApiError> {
+        many(ctx, entity::EntityKind::Artist, ids, Artist).await
+    }
+
+    /// Entities of a kind by a metric over a window, highest first, ties by id. Pages go on from a
+    /// cursor, over the window that the first page counted, down to place 10,000. For listeners, artists
+    /// and admins; metrics that are not public for admins.
+    #[graphql(guard = "Allow::Public", complexity = "50 + first.unwrap_or(20).max(0) as usize * child_complexity")]
+    async fn ranking(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which kind of entity.")] of: EntityKind,
+        #[graphql(desc = "By which metric.", default_with = "Metric::Streams")] by: Metric,
+        #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(7)")] during: WindowInput,
+        #[graphql(desc = "How many, 1 to 200; 20 if left out.")] first: Option<i32>,
+        #[graphql(desc = "The cursor that the page before ended with.")] after: Option<String>,
+    ) -> Result<RankingConnection, ApiError> {
+        let metric = require_rankable(ctx, by)?;
+        let first = page_size(first.unwrap_or(20), PAGE_MAX)?;
+        let after = after.as_deref().map(Cursor::parse).transpose()?;
+        let window = match &after {
+            Some(cursor) => cursor.window(),
+            None => ctx.analytics().window(during.parse()?, chrono_tz::Tz::UTC),
+        };
+        let skipped = after.as_ref().map_or(0, |cursor| cursor.position);
+        if skipped >= RANKING_DEPTH_MAX {
+            return Err(ApiError::invalid("after", format!("pages end at place {RANKING_DEPTH_MAX}")));
+        }
+        // One more than the page tells whether there is a next; a power of two lets pages share a list.
+        let depth = (skipped + first + 1).next_power_of_two().clamp(64, RANKING_DEPTH_MAX);
+        let question = RankingQuestion { of: of.into(), by: metric, window, depth };
+        let list = ctx.analytics().ranking(question).await?;
+        let from = after.as_ref().map_or(0, |cursor| {
+            list.partition_point(|ranked| (-ranked.value, &*ranked.entity.id) <= (-cursor.value, &*cursor.id))
+        });
+        let to = (from + first).min(list.len());
+        let edges = edges(ctx, window, from + 1, &list[from..to]).await?;
+        let page_info = PageInfo {
+            has_next_page: to < list.len(),
+            has_previous_page: from > 0,
+            start_cursor: edges.first().map(|edge| edge.cursor.clone()),
+            end_cursor: edges.last().map(|edge| edge.cursor.clone()),
+        };
+        Ok(RankingConnection { question, edges, page_info })
+    }
+}
+
+/// Checks that the viewer may compare everybody by this metric.
+pub fn require_rankable(ctx: &Context<'_>, by: Metric) -> Result<crate::domain::measure::Metric, ApiError> {
+    let metric: crate::domain::measure::Metric = by.into();
+    let viewer = ctx.require_viewer()?;
+    if metric.is_public() || viewer.role == Role::Admin {
+        return Ok(metric);
+    }
+    Err(forbidden(viewer, "a ranking by this metric"))
+}
+
+async fn one<T>(
+    ctx: &Context<'_>,
+    kind: entity::EntityKind,
+    id: ID,
+    make: impl Fn(CatalogueEntry) -> T,
+) -> Result<Option<T>, ApiError> {
+    Ok(ctx.loader().load_one(EntityRef::new(kind, id.0)).await?.map(make))
+}
+
+async fn many<T>(
+    ctx: &Context<'_>,
+    kind: entity::EntityKind,
+    ids: Vec<ID>,
+    make: impl Fn(CatalogueEntry) -> T,
+) -> Result<Vec<Option<T>>, ApiError> {
+    if ids.len() > IDS_MAX {
+        return Err(ApiError::invalid("ids", format!("holds {} ids, the limit is {IDS_MAX}", ids.len())));
+    }
+    let entities: Vec<EntityRef> = ids.into_iter().map(|id| EntityRef::new(kind, id.0)).collect();
+    let entries = ctx.loader().load_many(entities.iter().cloned()).await?;
+    Ok(entities.iter().map(|entity| entries.get(entity).cloned().map(&make)).collect())
+}

@@ -1,0 +1,17 @@
+//! Backbeat: the analytics API of a music platform.
+
+pub mod analytics;
+pub mod app;
+pub mod audience;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod db;
+pub mod demo;
+pub mod domain;
+pub mod graphql;
+pub mod http;
+pub mod ingest;
+pub mod live;
+pub mod rollup;
+pub mod telemetry;
