@@ -12,10 +12,7 @@ use serde_json::{Value, json};
 
 use target::Target;
 
-// Until the library is complete; then `use backbeat::demo;`.
-#[allow(dead_code)]
-#[path = "../../src/demo.rs"]
-mod demo;
+use backbeat::demo;
 
 mod error;
 mod ingest;
