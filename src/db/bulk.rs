@@ -35,7 +35,7 @@ impl BulkInsert {
         while waiting > 0 {
             // Full chunks, then powers of two: some ten texts in all, whatever the batch's size.
             let rows = if waiting >= self.rows_max() { self.rows_max() } else { 1 << waiting.ilog2() };
-            let chunk = values.by_ref().take(rows * self.column_count).collect();
+            let chunk: Vec<Value> = values.by_ref().take(rows * self.column_count).collect();
             let backend = conn.get_database_backend();
             conn.execute_raw(Statement::from_sql_and_values(backend, self.text(backend, rows), chunk)).await?;
             waiting -= rows;
