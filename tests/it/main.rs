@@ -6,4 +6,5 @@ mod support;
 mod bad_input;
 mod ingest;
 mod metrics;
+mod ranking;
 mod statements;
