@@ -6,5 +6,7 @@ mod support;
 mod bad_input;
 mod ingest;
 mod metrics;
+mod properties;
 mod ranking;
+mod recount;
 mod statements;
