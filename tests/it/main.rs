@@ -10,3 +10,4 @@ mod properties;
 mod ranking;
 mod recount;
 mod statements;
+mod tidy;
