@@ -404,7 +404,7 @@ async fn answer_questions(analytics: &Analytics, questions: &[Question]) -> Resu
 /// The whole service: [`Core`] behind HTTP.
 pub struct App {
     pub core: Core,
-    pub router: axum::Router,
+    pub router: http::Router,
     stopping: watch::Sender<bool>,
     shutdown_timeout: Duration,
 }
@@ -431,10 +431,9 @@ impl App {
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) {
         let Self { core, router, stopping, shutdown_timeout } = self;
         let mut is_stopping = stopping.subscribe();
-        let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        let server = tokio::spawn(http::serve(listener, router, async move {
             let _ = is_stopping.wait_for(|stopping| *stopping).await;
-        });
-        let server = tokio::spawn(server.into_future());
+        }));
         stop.await;
         tracing::info!("stopping: taking nothing new, finishing what is in flight");
         let _ = stopping.send(true);

@@ -140,6 +140,9 @@ async fn load(database: &Database, questions: &[(MeasureKey, SetsOfWindow)]) -> 
     Ok(stored)
 }
 
+/// Days whose sets are read by one statement while ranking: bounds memory, not the window.
+const DAYS_AT_ONCE: usize = 32;
+
 /// Every entity of a kind with a whole-day or open set in the window, with the most listeners it can
 /// have there; for rankings by listeners.
 pub async fn list_upper_bounds(
@@ -156,8 +159,9 @@ pub async fn list_upper_bounds(
         let listeners = open.listeners(&entity, touched.clone());
         sets.insert(entity, listeners);
     }
-    for day in (Grain::Day.bucket_of(window.from_ms)..to_ms).step_by(step(DAY_MS)) {
-        for row in audience::list_kind(database.reader(), day, kind, WHOLE_DAY).await? {
+    let days: Vec<i64> = (Grain::Day.bucket_of(window.from_ms)..to_ms).step_by(step(DAY_MS)).collect();
+    for days in days.chunks(DAYS_AT_ONCE) {
+        for row in audience::list_kind(database.reader(), days, kind, WHOLE_DAY).await? {
             *sets.entry(row.entity).or_default() |= row.listeners;
         }
     }

@@ -12,7 +12,7 @@ use super::{
 
 /// An event as a client sent it, decoded but not yet judged. Doors differ in how they make one of
 /// these, and in nothing else. Field meanings: the schema's `EventInput`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct NewEvent {
     pub id: Option<String>,
     pub event_type: Option<String>,
@@ -587,10 +587,17 @@ fn content_hash(event: &Event, titles: &Titles) -> i64 {
     i64::from_le_bytes(digest[..8].try_into().expect("a 128-bit hash holds 8 bytes"))
 }
 
-/// The time that a UUIDv7 or a ULID carries.
+/// The time that a UUIDv7 or a ULID carries. Other ids of that form (a hash in hex has a 7 in the right
+/// place now and then) give times that make no sense, and count as ids without one.
 fn time_in_id(id: &str) -> Option<i64> {
+    // Both forms are younger than 2015.
+    const PLAUSIBLE_MS: std::ops::Range<i64> = 1_420_070_400_000..4_102_444_800_000;
+    stated_time_in_id(id).filter(|at_ms| PLAUSIBLE_MS.contains(at_ms))
+}
+
+fn stated_time_in_id(id: &str) -> Option<i64> {
     if let Ok(uuid) = uuid::Uuid::try_parse(id) {
-        if uuid.get_version_num() != 7 {
+        if uuid.get_version_num() != 7 || uuid.get_variant() != uuid::Variant::RFC4122 {
             return None;
         }
         let (seconds, nanos) = uuid.get_timestamp()?.to_unix();

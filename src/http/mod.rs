@@ -10,15 +10,15 @@ mod socket;
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
+pub use axum::Router;
 use axum::{
-    Router,
     extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
-use tokio::sync::watch;
+use tokio::{net::TcpListener, sync::watch};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument;
 
@@ -88,6 +88,13 @@ pub fn router(edge: Edge) -> Router {
         .layer(cors(&edge.settings.cors_origins))
         .layer(middleware::from_fn_with_state(edge.metrics.clone(), observe))
         .with_state(edge)
+}
+
+/// Answers requests until `stop` resolves, then finishes those in flight.
+pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()> + Send + 'static) {
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stop).await {
+        tracing::error!(%error, "the server ended");
+    }
 }
 
 fn cors(origins: &[String]) -> CorsLayer {

@@ -3,4 +3,13 @@
 
 mod support;
 
+mod bad_input;
+mod import;
 mod ingest;
+mod metrics;
+mod properties;
+mod ranking;
+mod real_data;
+mod recount;
+mod statements;
+mod tidy;

@@ -80,15 +80,15 @@ pub async fn list<C: ConnectionTrait>(
     Ok(rows)
 }
 
-/// Every set of one kind on one day in one segment; for rankings by listeners.
+/// Every set of one kind on these days in one segment; for rankings by listeners.
 pub async fn list_kind<C: ConnectionTrait>(
     conn: &C,
-    day: i64,
+    days: &[i64],
     kind: EntityKind,
     segment: &str,
 ) -> Result<Vec<AudienceRow>, DbError> {
     let mut sql = SqlBuilder::new(conn, SELECT);
-    sql.push(" WHERE day = ").bind(day);
+    sql.push(" WHERE day").bind_list(days);
     sql.push(" AND entity_kind = ").bind(kind.code());
     sql.push(" AND segment = ").bind(segment);
     query(conn, sql).await

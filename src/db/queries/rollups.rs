@@ -210,8 +210,8 @@ pub async fn count_ranked<C: ConnectionTrait>(
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(0))
 }
 
-/// Longer windows are read as one range: their list would outgrow the parameters of a statement.
-const LISTED_BUCKETS_MAX: usize = 512;
+/// More buckets than this are given by their ends: statements take some ten thousand parameters.
+const LISTED_BUCKETS_MAX: i64 = 4_096;
 
 fn ranked<C: ConnectionTrait>(
     conn: &C,
@@ -231,9 +231,9 @@ fn ranked<C: ConnectionTrait>(
         }
         sql.push(union).push(&format!("SELECT entity_id, {} FROM rollup WHERE grain = ", counter.column()));
         sql.bind(grain.code());
-        let starts: Vec<i64> = range.clone().step_by(step(grain)).collect();
-        if starts.len() <= LISTED_BUCKETS_MAX {
-            // Bucket by bucket, so that only this kind's part of each is read.
+        if range.end - range.start <= LISTED_BUCKETS_MAX * grain.length_ms() {
+            // Kind by bucket: whole buckets are read, but only this kind's part of each.
+            let starts: Vec<i64> = range.clone().step_by(step(grain)).collect();
             sql.push(" AND bucket").bind_list(&starts);
         } else {
             sql.push(" AND bucket >= ").bind(range.start).push(" AND bucket < ").bind(range.end);
@@ -336,18 +336,27 @@ pub async fn delete_day<C: ConnectionTrait>(conn: &C, day: i64) -> Result<(), Db
     Ok(())
 }
 
-/// The first UTC day at or after `from` that has a counter row.
+/// The first UTC day at or after `from` that has a counter or a money row of either grain.
 pub async fn find_next_day<C: ConnectionTrait>(conn: &C, from: i64) -> Result<Option<i64>, DbError> {
-    let mut sql = SqlBuilder::new(conn, "SELECT MIN(bucket) FROM rollup WHERE grain = ");
-    sql.bind(Grain::Day.code()).push(" AND bucket >= ").bind(from);
-    let row = conn.query_one_raw(sql.build(conn)).await?;
-    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.flatten())
+    let mut first: Option<i64> = None;
+    for table in ["rollup", "money_rollup"] {
+        for grain in [Grain::Quarter, Grain::Day] {
+            let mut sql = SqlBuilder::new(conn, &format!("SELECT MIN(bucket) FROM {table} WHERE grain = "));
+            sql.bind(grain.code()).push(" AND bucket >= ").bind(from);
+            let row = conn.query_one_raw(sql.build(conn)).await?;
+            let bucket: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?.flatten();
+            let day = bucket.map(|bucket| Grain::Day.bucket_of(bucket));
+            first = first.into_iter().chain(day).min();
+        }
+    }
+    Ok(first)
 }
 
-/// Keeps every writer out of the rollups (in the order in which they write them) until this transaction ends; what they have not committed by
+/// Keeps every writer out of the rollups until this transaction ends; what they have not committed by
 /// then comes on top. On SQLite a write transaction has no company anyway.
 pub async fn lock_against_writers<C: ConnectionTrait>(conn: &C) -> Result<(), DbError> {
     if conn.get_database_backend() == sea_orm::DatabaseBackend::Postgres {
+        // In the order in which writers touch them: the other way round the two would wait for each other.
         conn.execute_unprepared("LOCK TABLE money_rollup, rollup IN EXCLUSIVE MODE").await?;
     }
     Ok(())

@@ -13,6 +13,7 @@ use crate::{
     graphql::{
         context::ContextExt,
         error::ApiError,
+        input::WINDOW_MS_MAX,
         scalars::{DateTime, Long},
     },
 };
@@ -125,6 +126,9 @@ pub struct Cursor {
     pub id: String,
 }
 
+/// Past the year 9999, on either side of 1970.
+const INSTANT_MS_MAX: i64 = 300_000_000_000_000;
+
 impl Cursor {
     fn to_text(&self) -> String {
         let json = serde_json::to_vec(self).unwrap_or_default();
@@ -140,7 +144,13 @@ impl Cursor {
         let bytes: Option<Vec<u8>> =
             (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect();
         let cursor: Self = serde_json::from_slice(&bytes.ok_or_else(unreadable)?).map_err(|_| unreadable())?;
-        if cursor.from_ms >= cursor.to_ms || cursor.ranking != ranking { Err(unreadable()) } else { Ok(cursor) }
+        // Anybody can write a cursor: what none of ours can say is refused before it is computed with.
+        let is_possible = cursor.ranking == ranking
+            && (-INSTANT_MS_MAX..INSTANT_MS_MAX).contains(&cursor.from_ms)
+            && cursor.from_ms < cursor.to_ms
+            && cursor.to_ms - cursor.from_ms <= WINDOW_MS_MAX
+            && cursor.value > 0;
+        if is_possible { Ok(cursor) } else { Err(unreadable()) }
     }
 
     pub fn window(&self) -> Window {

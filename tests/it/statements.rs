@@ -1,0 +1,57 @@
+//! How many SQL statements a page costs: a number that does not grow with the page.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::json;
+
+use crate::{
+    on_every_database,
+    support::{App, T0, app::Options, play},
+};
+
+/// The most statements that a whole dashboard page may cost.
+const STATEMENTS_MAX: usize = 25;
+
+async fn statements_of(app: &App, query: &str) -> usize {
+    let before = app.statements.load(Ordering::SeqCst);
+    app.ask(query).await;
+    app.statements.load(Ordering::SeqCst) - before
+}
+
+on_every_database!(a_page_of_fifty_artists_costs_as_many_statements_as_one_of_five, |database| {
+    let app = App::start_with(&database, Options::at(T0)).await;
+    let mut events = Vec::new();
+    for artist in 0..50 {
+        for day in [1, 10, 14] {
+            let mut event = play(&format!("{artist}-{day}"), &format!("2026-06-{day:02}T10:00:00Z"), "u1");
+            event["artistId"] = json!(format!("artist-{artist}"));
+            event["songId"] = json!(format!("song-{artist}"));
+            events.push(event);
+        }
+    }
+    app.record(&events).await;
+    app.merge_audience().await;
+    let parts = r#"id title
+        metrics(during: {last: "P7D"}) { plays streams revenue { amount } listeners { value } previous { plays listeners { value } } }
+        timeline(during: {last: "P7D"}) { points { start metrics { plays listeners { value } } } columns(of: [STREAMS]) { series { total } } }"#;
+    let by_ids = |count: usize| {
+        let ids: Vec<String> = (0..count).map(|artist| format!("artist-{artist}")).collect();
+        format!("{{ artists(ids: {}) {{ {parts} }} }}", json!(ids))
+    };
+    let by_rank = |count: usize| format!("{{ ranking(of: ARTIST, first: {count}) {{ nodes {{ {parts} }} }} }}");
+    let works = |count: usize| {
+        let ids: Vec<String> = (0..count).map(|song| format!("song-{song}")).collect();
+        format!("{{ songs(ids: {}) {{ {parts} artist {{ {parts} }} }} }}", json!(ids))
+    };
+    for (name, small, large) in [
+        ("artists by id", by_ids(5), by_ids(50)),
+        ("artists by rank", by_rank(5), by_rank(50)),
+        ("songs with their artists", works(2), works(20)),
+    ] {
+        let (few, many) = (statements_of(&app, &small).await, statements_of(&app, &large).await);
+        println!("{name}: {few} statements for the small page, {many} for the large one");
+        assert_eq!(few, many, "{name}");
+        assert!((1..STATEMENTS_MAX).contains(&many), "{name}: {many}");
+    }
+    app.stop().await;
+});
