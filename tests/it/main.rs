@@ -3,4 +3,9 @@
 
 mod support;
 
+mod access;
+mod auth;
+mod clients;
+mod http;
 mod ingest;
+mod socket;

@@ -2,9 +2,11 @@
 
 pub mod app;
 pub mod database;
+pub mod socket;
 
 pub use app::{App, T0, at, play};
 pub use database::{TestDatabase, left_out};
+pub use socket::Socket;
 
 /// Defines a test once for every database: `on_every_database!(name, |database| { … })` becomes
 /// `name::sqlite`, `name::postgres` and `name::postgres_partitioned`.
