@@ -28,6 +28,9 @@ struct Generation {
 pub struct OpenAudience {
     /// The last one takes what is new.
     generations: RwLock<Vec<Generation>>,
+    /// Held while the database is followed: of two that follow at once, one would begin a generation that
+    /// the other then takes for the only one with segments newer than its own list.
+    following: tokio::sync::Mutex<()>,
 }
 
 impl OpenAudience {
@@ -71,6 +74,7 @@ impl OpenAudience {
     /// Brings the memory in line with the database: adds other processes' segments, drops what has
     /// been merged, and begins a new generation.
     pub async fn follow(&self, database: &Database) -> Result<(), DbError> {
+        let _following = self.following.lock().await;
         self.begin_generation();
         let waiting: HashSet<String> = audience::list_segment_ids(database.reader()).await?.into_iter().collect();
         let unknown: Vec<String> = {
