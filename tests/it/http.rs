@@ -237,7 +237,7 @@ async fn the_status_tells_whether_a_request_was_executed() {
         ("not GraphQL", json_body("{"), 400, Some("GRAPHQL_PARSE_FAILED")),
         ("empty", json_body(""), 400, Some("GRAPHQL_PARSE_FAILED")),
         ("an unknown field", json_body("{ nothing }"), 400, Some("GRAPHQL_VALIDATION_FAILED")),
-        ("a missing variable", variables, 400, Some("GRAPHQL_VALIDATION_FAILED")),
+        ("a missing variable", variables, 400, Some("BAD_USER_INPUT")),
         (
             "several operations",
             json_body("query A { __typename } query B { __typename }"),
@@ -364,7 +364,7 @@ fn packed(encoding: &str, bytes: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn bodies_may_be_packed() {
-    let (_database, app) = start(Options::default()).await;
+    let (_database, app) = start(Options::at(T0)).await;
     let service = format!("Bearer {}", app.token("service", &[]));
     for (number, encoding) in ["identity", "gzip", "GZIP", "x-gzip", "zstd"].into_iter().enumerate() {
         let headers =
@@ -404,7 +404,7 @@ fn wide_window() -> Vec<u8> {
 }
 
 /// Four megabytes that unpack to more than three gigabytes.
-fn bomb(encoding: &str) -> Vec<u8> {
+pub fn bomb(encoding: &str) -> Vec<u8> {
     let part = packed(encoding, &vec![b' '; 1 << 20]);
     let parts = (4 << 20) / part.len();
     assert!(parts > 3_000, "{encoding}: {} bytes a part", part.len());
@@ -683,7 +683,11 @@ async fn introspection_is_open_and_can_be_closed() {
     let answer = app.graphql(None, INTROSPECTION, json!({})).await;
     assert!(answer.get("errors").is_none(), "{}", answer["errors"]);
     let types = answer["data"]["__schema"]["types"].as_array().unwrap();
-    let described = types.iter().filter(|kind| !kind["name"].as_str().unwrap().starts_with("__"));
+    let built_in = ["Boolean", "Float", "ID", "Int", "String"];
+    let described = types.iter().filter(|kind| {
+        let name = kind["name"].as_str().unwrap();
+        !name.starts_with("__") && !built_in.contains(&name)
+    });
     for kind in described {
         assert!(
             kind["description"].as_str().is_some_and(|text| !text.is_empty()),

@@ -39,7 +39,6 @@ async fn what_is_no_message_of_the_protocol_closes_with_4400() {
         text(r#"{"type":"subscribe","id":1,"payload":{"query":"{ __typename }"}}"#),
         text(r#"{"type":"subscribe","id":"1","payload":{"query":1}}"#),
         text(r#"{"type":"subscribe","id":"1","payload":{"query":"{ __typename }","variables":[]}}"#),
-        text(r#"{"type":"subscribe","id":"","payload":{"query":"{ __typename }"}}"#),
         text(r#"{"type":"complete"}"#),
         text(r#"{"type":"ping","payload":"text"}"#),
         Message::Binary(Bytes::from_static(br#"{"type":"ping"}"#)),
@@ -205,6 +204,15 @@ async fn an_id_that_is_done_with_may_be_used_again() {
 }
 
 #[tokio::test]
+async fn an_operation_without_an_id_closes_with_4400() {
+    let (_database, app) = start(Options::default()).await;
+    let mut socket = Socket::connect(&app, None).await;
+    socket.subscribe("", "{ __typename }").await;
+    assert_eq!(socket.closed().await.0, 4400);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_second_connection_init_closes_with_4429() {
     let (_database, app) = start(Options::default()).await;
     let mut socket = Socket::connect(&app, None).await;
@@ -308,7 +316,8 @@ async fn a_request_that_cannot_be_executed_is_an_error_message_and_the_socket_st
         ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
         ("subscription { nothing }", "GRAPHQL_VALIDATION_FAILED"),
         ("query A { __typename } query B { __typename }", "GRAPHQL_VALIDATION_FAILED"),
-        ("{ a: __typename { b } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{ viewer }", "GRAPHQL_VALIDATION_FAILED"),
+        ("query($id: ID!) { song(id: $id) { id } }", "BAD_USER_INPUT"),
         (
             r#"subscription { metrics(of: {kind: SONG, id: "1"}, minInterval: "PT0.01S") { sequence } }"#,
             "BAD_USER_INPUT",

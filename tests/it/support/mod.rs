@@ -1,7 +1,9 @@
 //! A running service for each test, on a database of its own.
 
 pub mod app;
+pub mod cluster;
 pub mod database;
+pub mod service;
 pub mod socket;
 
 pub use app::{App, T0, at, play};

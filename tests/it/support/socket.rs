@@ -168,8 +168,13 @@ impl Socket {
 
     /// Answered pings aside, the next text; or the close frame, `None` where the connection just ended.
     async fn read(&mut self) -> Result<Value, Option<(u16, String)>> {
+        // One limit for the whole wait: pings come however long the awaited message does not.
+        timeout(WAIT, self.read_on()).await.expect("the server sends what is waited for")
+    }
+
+    async fn read_on(&mut self) -> Result<Value, Option<(u16, String)>> {
         loop {
-            match timeout(WAIT, self.stream.next()).await.expect("the server sends something") {
+            match self.stream.next().await {
                 Some(Ok(Message::Text(text))) => {
                     let message: Value = serde_json::from_str(&text).unwrap();
                     if message["type"] != "ping" {
