@@ -154,6 +154,20 @@ impl From<EntityRef> for entity::EntityRef {
     }
 }
 
+impl Period {
+    /// The longest that the period can be; all time counts as ten years.
+    pub fn length_ms_max(self) -> i64 {
+        let days = match self {
+            Self::Today | Self::Yesterday => 1,
+            Self::ThisWeek | Self::LastWeek => 7,
+            Self::ThisMonth | Self::LastMonth => 31,
+            Self::ThisYear | Self::LastYear => 366,
+            Self::AllTime => 3_653,
+        };
+        days * window::DAY_MS
+    }
+}
+
 impl WindowInput {
     pub fn days(days: i64) -> Self {
         Self::Last(Duration { ms: days * window::DAY_MS })

@@ -184,6 +184,9 @@ pub async fn list_ranked<C: ConnectionTrait>(
     buckets: &Buckets,
     limit: u64,
 ) -> Result<Vec<(String, i64)>, DbError> {
+    if buckets.is_empty() {
+        return Ok(Vec::new());
+    }
     let value = format!("CAST(SUM({}) AS BIGINT)", counter.column());
     let mut sql = ranked(conn, &format!("SELECT entity_id, {value}"), kind, counter, buckets);
     sql.push(" ORDER BY 2 DESC, 1 LIMIT ").bind(i64::try_from(limit).unwrap_or(i64::MAX));
@@ -198,11 +201,17 @@ pub async fn count_ranked<C: ConnectionTrait>(
     counter: Counter,
     buckets: &Buckets,
 ) -> Result<i64, DbError> {
+    if buckets.is_empty() {
+        return Ok(0);
+    }
     let mut sql = ranked(conn, "SELECT COUNT(*) FROM (SELECT entity_id", kind, counter, buckets);
     sql.push(") AS ranked");
     let row = conn.query_one_raw(sql.build(conn)).await?;
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(0))
 }
+
+/// Longer windows are read as one range: their list would outgrow the parameters of a statement.
+const LISTED_BUCKETS_MAX: usize = 512;
 
 fn ranked<C: ConnectionTrait>(
     conn: &C,
@@ -222,9 +231,13 @@ fn ranked<C: ConnectionTrait>(
         }
         sql.push(union).push(&format!("SELECT entity_id, {} FROM rollup WHERE grain = ", counter.column()));
         sql.bind(grain.code());
-        // Kind by bucket: whole buckets are read, but only this kind's part of each.
         let starts: Vec<i64> = range.clone().step_by(step(grain)).collect();
-        sql.push(" AND bucket").bind_list(&starts);
+        if starts.len() <= LISTED_BUCKETS_MAX {
+            // Bucket by bucket, so that only this kind's part of each is read.
+            sql.push(" AND bucket").bind_list(&starts);
+        } else {
+            sql.push(" AND bucket >= ").bind(range.start).push(" AND bucket < ").bind(range.end);
+        }
         sql.push(" AND entity_kind = ").bind(kind.code());
         union = " UNION ALL ";
     }
@@ -331,11 +344,11 @@ pub async fn find_next_day<C: ConnectionTrait>(conn: &C, from: i64) -> Result<Op
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.flatten())
 }
 
-/// Keeps every writer out of the rollups until this transaction ends; what they have not committed by
+/// Keeps every writer out of the rollups (in the order in which they write them) until this transaction ends; what they have not committed by
 /// then comes on top. On SQLite a write transaction has no company anyway.
 pub async fn lock_against_writers<C: ConnectionTrait>(conn: &C) -> Result<(), DbError> {
     if conn.get_database_backend() == sea_orm::DatabaseBackend::Postgres {
-        conn.execute_unprepared("LOCK TABLE rollup IN EXCLUSIVE MODE").await?;
+        conn.execute_unprepared("LOCK TABLE money_rollup, rollup IN EXCLUSIVE MODE").await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     analytics::{RankedEntity, RankingQuestion},
-    domain::window::Window,
+    domain::{entity::EntityKind, measure::Metric, window::Window},
     graphql::{
         context::ContextExt,
         error::ApiError,
@@ -116,6 +116,8 @@ pub struct LiveRanking {
 /// Where a page ended: the window, so that all pages count the same stretch of time, and the last edge.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cursor {
+    /// Which ranking it belongs to.
+    pub ranking: String,
     pub from_ms: i64,
     pub to_ms: i64,
     pub position: usize,
@@ -129,7 +131,8 @@ impl Cursor {
         json.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    pub fn parse(text: &str) -> Result<Self, ApiError> {
+    /// Reads a cursor of the ranking of this kind by this metric.
+    pub fn parse(text: &str, ranking: &str) -> Result<Self, ApiError> {
         let unreadable = || ApiError::invalid("after", "is not a cursor of this ranking");
         if text.len() > 4_096 || !text.is_ascii() || !text.len().is_multiple_of(2) {
             return Err(unreadable());
@@ -137,7 +140,7 @@ impl Cursor {
         let bytes: Option<Vec<u8>> =
             (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect();
         let cursor: Self = serde_json::from_slice(&bytes.ok_or_else(unreadable)?).map_err(|_| unreadable())?;
-        if cursor.from_ms >= cursor.to_ms { Err(unreadable()) } else { Ok(cursor) }
+        if cursor.from_ms >= cursor.to_ms || cursor.ranking != ranking { Err(unreadable()) } else { Ok(cursor) }
     }
 
     pub fn window(&self) -> Window {
@@ -145,9 +148,15 @@ impl Cursor {
     }
 }
 
+/// The name of a ranking in its cursors.
+pub fn ranking_name(of: EntityKind, by: Metric) -> String {
+    format!("{} by {by:?}", of.word())
+}
+
 /// Edges of ranked entities; the first one's place is `first_position`.
 pub async fn edges(
     ctx: &Context<'_>,
+    ranking: &str,
     window: Window,
     first_position: usize,
     ranked: &[RankedEntity],
@@ -158,6 +167,7 @@ pub async fn edges(
         .zip(entries)
         .map(|((position, ranked), entry)| {
             let cursor = Cursor {
+                ranking: ranking.to_owned(),
                 from_ms: window.from_ms,
                 to_ms: window.to_ms,
                 position,
