@@ -38,6 +38,9 @@ const PAIRS_MANY: usize = 500_000;
 pub struct OpenAudience {
     /// The last one takes what is new.
     generations: RwLock<Vec<Generation>>,
+    /// Held while the database is followed: of two that follow at once, one would begin a generation that
+    /// the other then takes for the only one with segments newer than its own list.
+    following: tokio::sync::Mutex<()>,
     /// Pairs added since the last merge.
     pairs: AtomicUsize,
     many: Notify,
@@ -87,6 +90,7 @@ impl OpenAudience {
     /// Brings the memory in line with the database: adds other processes' segments, drops what has
     /// been merged, and begins a new generation. True where another process had added something.
     pub async fn follow(&self, database: &Database) -> Result<bool, DbError> {
+        let _following = self.following.lock().await;
         self.begin_generation();
         let waiting: HashSet<String> = audience::list_segment_ids(database.reader()).await?.into_iter().collect();
         let unknown: Vec<String> = {
