@@ -19,7 +19,7 @@ use crate::{
     },
     domain::{
         clock::SharedClock,
-        commit::{CommitWord, SharedObserver, Watermark},
+        commit::{Changed, CommitWord, SharedObserver, Watermark},
         counting::CountingRules,
         measure::MeasureKey,
         window::DAY_MS,
@@ -38,8 +38,8 @@ use crate::{
 const SLOTS_MAX: i16 = 1_024;
 const SLOT_LEASE_MS: i64 = 60_000;
 const SLOT_RENEWAL: Duration = Duration::from_secs(15);
-/// How often other processes' listener segments are looked for, besides every word of a commit.
-const FOLLOW_INTERVAL: Duration = Duration::from_secs(5);
+/// How often other processes' work is looked for, besides every word of a commit.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// A database that is not up yet is waited for so long at start.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -170,15 +170,15 @@ impl Core {
         if !self.database.is_sqlite() {
             let (database, process_id) = (self.database.clone(), self.process_id.clone());
             self.tasks.spawn(renew_slot(database, self.slot, process_id, self.clock.clone()));
-            let other = OtherProcesses {
-                database: self.database.clone(),
-                open_audience: self.open_audience.clone(),
-                watermark: self.watermark.clone(),
-                observers,
-                process_id: self.process_id.clone(),
-            };
-            self.tasks.spawn(other.follow());
         }
+        let others = OtherProcesses {
+            database: self.database.clone(),
+            open_audience: self.open_audience.clone(),
+            watermark: self.watermark.clone(),
+            observers,
+            process_id: self.process_id.clone(),
+        };
+        self.tasks.spawn(others.follow());
     }
 
     /// Stores what is queued, ends all tasks, closes the database.
@@ -272,7 +272,8 @@ async fn merge_audience(
     }
 }
 
-/// Follows what other processes commit to the same PostgreSQL.
+/// Follows what other processes commit to the same database: by their word on PostgreSQL, by looking
+/// again and again on SQLite, where an import may run beside the server.
 struct OtherProcesses {
     database: Database,
     open_audience: Arc<OpenAudience>,
@@ -285,23 +286,47 @@ impl OtherProcesses {
     async fn follow(self) {
         loop {
             if let Err(error) = self.listen().await {
-                tracing::warn!(error = error_chain(&error), "not hearing other processes, connecting again");
+                tracing::warn!(error = error_chain(&error), "not hearing other processes, trying again");
             }
-            self.anything_may_have_changed().await;
+            // Word may have been missed in between.
+            self.changed(&Changed::Everything);
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 
     async fn listen(&self) -> Result<(), DbError> {
-        let Some(mut notifications) = Notifications::listen(&self.database).await? else { return Ok(()) };
+        let mut notifications = Notifications::listen(&self.database).await?;
+        self.look().await?;
         loop {
-            match tokio::time::timeout(FOLLOW_INTERVAL, notifications.next()).await {
-                Err(_) => self.open_audience.follow(&self.database).await?,
+            let Some(notifications) = &mut notifications else {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+                self.look().await?;
+                continue;
+            };
+            match tokio::time::timeout(LOOK_INTERVAL, notifications.next()).await {
                 Ok(Ok(Some(text))) => self.hear(&text).await?,
-                Ok(Ok(None)) => self.anything_may_have_changed().await,
+                Ok(Ok(None)) => self.changed(&Changed::Everything),
                 Ok(Err(error)) => return Err(error),
+                Err(_) => self.look().await?,
             }
         }
+    }
+
+    /// Finds what was committed without a word that we heard.
+    async fn look(&self) -> Result<(), DbError> {
+        let has_new_listeners = self.open_audience.follow(&self.database).await?;
+        let extent = events::find_extent(self.database.reader()).await?;
+        let known = self.watermark.oldest_ms().zip(self.watermark.newest_ms());
+        let is_wider = extent.is_some_and(|(oldest_ms, newest_ms)| {
+            known.is_none_or(|(known_oldest, known_newest)| oldest_ms < known_oldest || newest_ms > known_newest)
+        });
+        if let Some((oldest_ms, newest_ms)) = extent {
+            self.watermark.extend(oldest_ms, newest_ms);
+        }
+        if has_new_listeners || is_wider {
+            self.changed(&Changed::Everything);
+        }
+        Ok(())
     }
 
     async fn hear(&self, text: &str) -> Result<(), DbError> {
@@ -311,17 +336,12 @@ impl OtherProcesses {
         }
         self.open_audience.follow(&self.database).await?;
         self.watermark.extend(word.extent.0, word.extent.1);
-        let changed = word.changed();
-        self.observers.iter().for_each(|observer| observer.committed(&changed));
+        self.changed(&word.changed());
         Ok(())
     }
 
-    async fn anything_may_have_changed(&self) {
-        if let Ok(Some((oldest_ms, newest_ms))) = events::find_extent(self.database.reader()).await {
-            self.watermark.extend(oldest_ms, newest_ms);
-        }
-        let everything = crate::domain::commit::Changed::Everything;
-        self.observers.iter().for_each(|observer| observer.committed(&everything));
+    fn changed(&self, changed: &Changed) {
+        self.observers.iter().for_each(|observer| observer.committed(changed));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    io::IsTerminal,
     sync::{Mutex, PoisonError},
 };
 
@@ -22,7 +23,11 @@ use crate::ingest::{EventResult, EventStatus};
 /// Starts logging to stderr. `level` is a level or a filter such as `info,backbeat=debug`.
 pub fn init_logs(level: &str, json: bool) {
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
     // A second call (a test, a command that starts another) keeps the first subscriber.
     let _ = if json { logs.json().flatten_event(true).try_init() } else { logs.try_init() };
 }

@@ -20,6 +20,14 @@ pub enum BenchError {
     Json { path: PathBuf, source: serde_json::Error },
     #[error("{0}")]
     Option(String),
+    #[error("the database refused a statement")]
+    Database(#[from] backbeat::db::DbError),
+    #[error("the database cannot be reached or refused a statement")]
+    Postgres(#[from] sqlx::Error),
+    #[error("the service could not start")]
+    Start(#[from] backbeat::app::StartError),
+    #[error("events were not stored")]
+    Ingest(#[from] backbeat::ingest::IngestError),
 
     #[error("could not connect")]
     Connect(#[source] io::Error),

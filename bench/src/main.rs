@@ -16,6 +16,7 @@ use backbeat::demo;
 
 mod error;
 mod ingest;
+mod inside;
 mod latency;
 mod live;
 mod load;
@@ -74,6 +75,7 @@ struct Cli {
 enum Command {
     Load(load::Options),
     Ingest(ingest::Options),
+    Inside(inside::Options),
     Query(query::Options),
     Live(live::Options),
     Start(start::Options),
@@ -117,6 +119,7 @@ fn run(cli: &Cli) -> Result<Value, error::BenchError> {
     let (command, parameters, results) = match &cli.command {
         Command::Load(options) => ("load", json!(options), runtime.block_on(load::run(&target, options))?),
         Command::Ingest(options) => ("ingest", json!(options), runtime.block_on(ingest::run(&target, options))?),
+        Command::Inside(options) => ("inside", json!(options), runtime.block_on(inside::run(options))?),
         Command::Query(options) => ("query", json!(options), runtime.block_on(query::run(&target, options))?),
         Command::Live(options) => ("live", json!(options), runtime.block_on(live::run(&target, options))?),
         Command::Start(options) => ("start", json!(options), runtime.block_on(start::run(&target, options))?),

@@ -19,7 +19,7 @@ use crate::{
         clock::SharedClock,
         commit::Watermark,
         measure::{MeasureKey, Measures},
-        window::{AskedWindow, Window},
+        window::{AskedWindow, DAY_MS, Grain, Window},
     },
 };
 
@@ -66,11 +66,23 @@ impl Analytics {
     /// units. Source: the rollups and the audience sets. The number of statements depends on the kinds
     /// of entities and on what is needed, never on how many keys there are.
     pub async fn measures(&self, keys: &[MeasureKey]) -> Result<HashMap<MeasureKey, Measures>, DbError> {
+        // Nothing lies outside the days that hold events: a window of a hundred years costs what they do.
+        let narrowed = |key: &MeasureKey| MeasureKey { window: self.narrowed(key.window), ..key.clone() };
         let mut answers: HashMap<MeasureKey, Measures> =
-            keys.iter().map(|key| (key.clone(), Measures::default())).collect();
+            keys.iter().map(|key| (narrowed(key), Measures::default())).collect();
         counters::add_counters(&self.database, &mut answers).await?;
         counters::add_money(&self.database, &mut answers).await?;
         listeners::add_listeners(&self.database, &self.open_audience, self.now_ms(), &mut answers).await?;
-        Ok(answers)
+        Ok(keys.iter().map(|key| (key.clone(), answers.get(&narrowed(key)).cloned().unwrap_or_default())).collect())
+    }
+
+    /// The part of a window in which there are events: whole UTC days are cut off at its ends.
+    fn narrowed(&self, window: Window) -> Window {
+        let (Some(oldest_ms), Some(newest_ms)) = (self.watermark.oldest_ms(), self.watermark.newest_ms()) else {
+            return Window { from_ms: window.from_ms, to_ms: window.from_ms };
+        };
+        let from_ms = window.from_ms.max(Grain::Day.bucket_of(oldest_ms));
+        let to_ms = window.to_ms.min(Grain::Day.bucket_of(newest_ms) + DAY_MS);
+        Window { from_ms, to_ms: to_ms.max(from_ms) }
     }
 }

@@ -61,7 +61,7 @@ impl Analytics {
     pub async fn ranking_size(&self, question: RankingQuestion) -> Result<i64, DbError> {
         match question.by {
             Metric::Counter(counter) => {
-                let buckets = question.window.buckets();
+                let buckets = self.narrowed(question.window).buckets();
                 rollups::count_ranked(self.database.reader(), question.of, counter, &buckets).await
             }
             Metric::Listeners => {
@@ -79,7 +79,7 @@ impl Analytics {
     async fn compute_ranking(&self, question: RankingQuestion) -> Result<Vec<RankedEntity>, DbError> {
         match question.by {
             Metric::Counter(counter) => {
-                let buckets = question.window.buckets();
+                let buckets = self.narrowed(question.window).buckets();
                 let depth = question.depth as u64;
                 let rows = rollups::list_ranked(self.database.reader(), question.of, counter, &buckets, depth).await?;
                 Ok(rows
@@ -110,7 +110,7 @@ impl Analytics {
     }
 
     async fn listened_to(&self, question: RankingQuestion) -> Result<Vec<(EntityRef, u64)>, DbError> {
-        let (kind, window) = (question.of, question.window);
+        let (kind, window) = (question.of, self.narrowed(question.window));
         listeners::list_upper_bounds(&self.database, &self.open_audience, kind, window, self.now_ms()).await
     }
 

@@ -1,12 +1,13 @@
 //! The listeners that no stored set holds yet.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     ops::Range,
     sync::{PoisonError, RwLock},
 };
 
 use roaring::RoaringBitmap;
+use rustc_hash::FxHashMap;
 
 use super::segment::Segment;
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 #[derive(Default)]
 struct Generation {
     segment_ids: HashSet<String>,
-    sets: HashMap<EntityRef, BTreeMap<i64, RoaringBitmap>>,
+    sets: FxHashMap<EntityRef, BTreeMap<i64, RoaringBitmap>>,
 }
 
 /// All open sets of this database, its own commits at once and other processes' as they are followed.
@@ -69,8 +70,8 @@ impl OpenAudience {
     }
 
     /// Brings the memory in line with the database: adds other processes' segments, drops what has
-    /// been merged, and begins a new generation.
-    pub async fn follow(&self, database: &Database) -> Result<(), DbError> {
+    /// been merged, and begins a new generation. True where another process had added something.
+    pub async fn follow(&self, database: &Database) -> Result<bool, DbError> {
         self.begin_generation();
         let waiting: HashSet<String> = audience::list_segment_ids(database.reader()).await?.into_iter().collect();
         let unknown: Vec<String> = {
@@ -90,7 +91,7 @@ impl OpenAudience {
             index += 1;
             is_newest || !generation.segment_ids.is_disjoint(&waiting)
         });
-        Ok(())
+        Ok(!unknown.is_empty())
     }
 
     /// What is added from now on is told apart from what may be merged now.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey, Header, Validation,
     errors::ErrorKind as JwtErrorKind,
-    jwk::{JwkSet, KeyAlgorithm},
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm},
 };
 use serde::{Deserialize, Serialize};
 
@@ -111,12 +111,7 @@ impl Verifier {
         let set: JwkSet = serde_json::from_str(text).map_err(|error| KeyError::Jwks(error.to_string()))?;
         let before = self.keys.len();
         for jwk in &set.keys {
-            let algorithm = match jwk.common.key_algorithm {
-                Some(KeyAlgorithm::RS256) => Algorithm::RS256,
-                Some(KeyAlgorithm::ES256) => Algorithm::ES256,
-                Some(KeyAlgorithm::EdDSA) => Algorithm::EdDSA,
-                _ => continue,
-            };
+            let Some(algorithm) = algorithm_of(jwk) else { continue };
             if let Ok(decoding) = DecodingKey::from_jwk(jwk) {
                 self.keys.push(Key { id: jwk.common.key_id.clone(), algorithm, decoding });
             }
@@ -182,6 +177,24 @@ impl Verifier {
             iat: 0,
         })
     }
+}
+
+/// The algorithm that a key names, or that its kind is for. A set may hold keys for other purposes.
+fn algorithm_of(jwk: &Jwk) -> Option<Algorithm> {
+    let by_kind = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Algorithm::RS256,
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => Algorithm::ES256,
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
+        _ => return None,
+    };
+    let named = match jwk.common.key_algorithm {
+        None => by_kind,
+        Some(KeyAlgorithm::RS256) => Algorithm::RS256,
+        Some(KeyAlgorithm::ES256) => Algorithm::ES256,
+        Some(KeyAlgorithm::EdDSA) => Algorithm::EdDSA,
+        Some(_) => return None,
+    };
+    (named == by_kind).then_some(named)
 }
 
 fn text(claims: &serde_json::Value, name: &str) -> Result<String, AuthError> {

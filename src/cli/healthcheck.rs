@@ -13,7 +13,7 @@ use crate::config::{self, KeyNeed};
 
 /// Ask the server on this machine whether it is ready; the exit code says so.
 ///
-/// For containers: the image has no shell and no curl.
+/// For containers, whose image has no curl.
 #[derive(Debug, clap::Args)]
 pub struct HealthcheckArguments {}
 

@@ -1,6 +1,7 @@
 //! `backbeat import`
 
 use std::{
+    collections::HashMap,
     fs::File,
     io::{BufRead, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
@@ -227,17 +228,32 @@ fn open_rows(arguments: &ImportArguments, progress: &ProgressBar) -> Result<Box<
         return Err(Failure("--map is for CSV files; NDJSON has the fields' own names".to_owned()));
     }
     let lines = BufReader::new(reader).split(b'\n');
+    let mut seen = Copies::default();
     Ok(Box::new((1..).zip(lines).filter_map(move |(line, bytes)| match bytes {
         Ok(bytes) if bytes.trim_ascii().is_empty() => None,
-        Ok(bytes) => Some(Ok((line, json_row(&bytes, event_type.as_deref())))),
+        Ok(bytes) => Some(Ok((line, json_row(&bytes, event_type.as_deref(), &mut seen)))),
         Err(error) => Some(Err(error.into())),
     })))
 }
 
-fn json_row(bytes: &[u8], event_type: Option<&str>) -> Decoded {
+/// Ids for rows that have none, made from their content. The second of two equal rows is another event,
+/// and stays it on every run.
+#[derive(Default)]
+struct Copies(HashMap<[u8; 16], u64>);
+
+impl Copies {
+    fn id(&mut self, cells: &[&str]) -> String {
+        let content = hash128(cells);
+        let copies = self.0.entry(content).or_insert(0);
+        *copies += 1;
+        format!("row-{}", hex(&hash128(&[&hex(&content), &copies.to_string()])))
+    }
+}
+
+fn json_row(bytes: &[u8], event_type: Option<&str>, seen: &mut Copies) -> Decoded {
     let text = std::str::from_utf8(bytes).map_err(|_| Rejection::malformed("the line is not UTF-8"))?;
     let mut event = decode::event(text)?;
-    complete(&mut event, event_type, || hash128(&[text.trim()]));
+    complete(&mut event, event_type, || seen.id(&[text.trim()]));
     Ok(event)
 }
 
@@ -267,7 +283,7 @@ fn csv_rows(
             field(mapped.unwrap_or(&name)).map_or(Column::Property(name), Column::Field)
         })
         .collect();
-    let mut seen = std::collections::HashMap::new();
+    let mut seen = Copies::default();
     Ok(Box::new(reader.into_byte_records().map(move |record| {
         let record = record?;
         let line = record.position().map_or(0, csv::Position::line);
@@ -275,13 +291,7 @@ fn csv_rows(
     })))
 }
 
-/// `seen` counts equal rows: the second of two is another event, and stays it on every run.
-fn csv_row(
-    record: &csv::ByteRecord,
-    columns: &[Column],
-    event_type: Option<&str>,
-    seen: &mut std::collections::HashMap<[u8; 16], u64>,
-) -> Decoded {
+fn csv_row(record: &csv::ByteRecord, columns: &[Column], event_type: Option<&str>, seen: &mut Copies) -> Decoded {
     if record.len() != columns.len() {
         let message = format!("the row has {} cells, the header {}", record.len(), columns.len());
         return Err(Rejection::malformed(message));
@@ -307,23 +317,16 @@ fn csv_row(
         event.properties = Some(serde_json::Value::Object(properties).to_string());
     }
     event.size_bytes = event.texts_size_bytes();
-    let has_id = event.id.is_some();
-    complete(&mut event, event_type, || {
-        let content = hash128(&cells);
-        let copies = seen.entry(content).or_insert(0);
-        *copies += 1;
-        hash128(&[&hex(&content), &copies.to_string()])
-    });
-    debug_assert!(has_id || event.id.is_some());
+    complete(&mut event, event_type, || seen.id(&cells));
     Ok(event)
 }
 
-fn complete(event: &mut NewEvent, event_type: Option<&str>, content: impl FnOnce() -> [u8; 16]) {
+fn complete(event: &mut NewEvent, event_type: Option<&str>, id: impl FnOnce() -> String) {
     if event.event_type.is_none() {
         event.event_type = event_type.map(str::to_owned);
     }
     if event.id.is_none() {
-        event.id = Some(format!("row-{}", hex(&content())));
+        event.id = Some(id());
     }
 }
 

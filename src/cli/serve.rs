@@ -45,7 +45,7 @@ pub fn run(config: Option<&Path>, arguments: ServeArguments) -> Result<ExitCode,
         if settings.auth.secret.is_none() {
             settings.auth.secret = Some(random_secret());
         }
-        if std::env::var_os("DATABASE_URL").is_none() {
+        if settings.database.url == config::DEFAULT_DATABASE_URL {
             let scratch = tempfile::Builder::new().prefix("backbeat-demo-").tempdir()?;
             settings.database.url = format!("sqlite://{}", scratch.path().join("backbeat.db").display());
             _scratch = Some(scratch);
@@ -63,14 +63,20 @@ async fn serve(settings: Settings, is_demo: bool) -> Result<(), Failure> {
     let listener = app::listen(address).await?;
     let address = listener.local_addr()?;
     let ingest = core.ingest.clone();
+    let mut stop = Box::pin(stop_signal()?);
     if is_demo {
-        fill(&ingest, clock.now_ms()).await?;
+        // A database that was kept has its past already.
+        if core.watermark.newest_ms().is_none() {
+            tokio::select! {
+                filled = fill(&ingest, clock.now_ms()) => filled?,
+                () = &mut stop => return Ok(core.stop().await?),
+            }
+        }
         let page = format!("http://{}:{}/", page_host(&address), address.port());
         print_welcome(&page, &settings, clock.now_ms());
         tokio::spawn(keep_alive(ingest));
     }
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
-    let stop = stop_signal()?;
     App::new(core, &settings, Arc::new(verifier)).serve(listener, stop).await;
     Ok(())
 }

@@ -88,6 +88,9 @@ pub enum KeyNeed {
     Optional,
 }
 
+/// The embedded database, in the directory that the process was started in.
+pub const DEFAULT_DATABASE_URL: &str = "sqlite://backbeat.db";
+
 /// Reads the process's settings: the environment over `file`, or over `backbeat.toml` where it exists.
 pub fn load(file: Option<&Path>, key: KeyNeed) -> Result<Settings, Problems> {
     let environment = std::env::vars().collect();
@@ -119,7 +122,7 @@ pub fn parse(environment: BTreeMap<String, String>, file: Option<&str>, key: Key
         documents: documents(&mut reader),
         introspection: reader.flag("INTROSPECTION", true),
         cache_for: reader.seconds("CACHE_FOR", Duration::from_secs(1)),
-        merge_interval: reader.seconds("AUDIENCE_MERGE_INTERVAL", Duration::from_secs(30)),
+        merge_interval: reader.some_seconds("AUDIENCE_MERGE_INTERVAL", Duration::from_secs(30)),
         auth,
     };
     reader.finish()?;
@@ -127,7 +130,7 @@ pub fn parse(environment: BTreeMap<String, String>, file: Option<&str>, key: Key
 }
 
 fn database(reader: &mut Reader) -> DatabaseSettings {
-    let url = reader.secret("DATABASE_URL").unwrap_or_else(|| "sqlite://backbeat.db".to_owned());
+    let url = reader.secret("DATABASE_URL").unwrap_or_else(|| DEFAULT_DATABASE_URL.to_owned());
     let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
     if !is_postgres && !url.starts_with("sqlite:") {
         reader.problem("DATABASE_URL", "must begin with sqlite:// or postgres://");
@@ -191,12 +194,12 @@ fn http(reader: &mut Reader) -> HttpSettings {
     }
     HttpSettings {
         cors_origins,
-        request_timeout: reader.seconds("REQUEST_TIMEOUT", Duration::from_secs(10)),
+        request_timeout: reader.some_seconds("REQUEST_TIMEOUT", Duration::from_secs(10)),
         body_size_bytes_max: reader.positive("REQUEST_SIZE_MAX", 5 << 20),
         graphiql: reader.flag("GRAPHIQL", true),
         socket: SocketSettings {
-            init_timeout: reader.seconds("SOCKET_INIT_TIMEOUT", Duration::from_secs(5)),
-            ping_interval: reader.seconds("SOCKET_PING_INTERVAL", Duration::from_secs(20)),
+            init_timeout: reader.some_seconds("SOCKET_INIT_TIMEOUT", Duration::from_secs(5)),
+            ping_interval: reader.some_seconds("SOCKET_PING_INTERVAL", Duration::from_secs(20)),
             operations_max: reader.positive("SOCKET_OPERATIONS_MAX", 20),
             sockets_max: reader.positive("SOCKETS_MAX", 20_000),
         },
@@ -215,7 +218,7 @@ fn ingest(reader: &mut Reader) -> IngestLimits {
         },
         request_events_max: reader.positive("REQUEST_EVENTS_MAX", 5_000),
         queue_size_bytes_max: reader.positive("QUEUE_SIZE_MAX", 64 << 20),
-        commit_wait: reader.seconds("COMMIT_WAIT", Duration::from_secs(10)),
+        commit_wait: reader.some_seconds("COMMIT_WAIT", Duration::from_secs(10)),
     }
 }
 

@@ -90,7 +90,16 @@ impl Reader {
         number
     }
 
-    /// A length of time in seconds (`8`, `0.5`, `8s`) or milliseconds (`500ms`).
+    /// A length of time as [`Self::seconds`], longer than nothing.
+    pub fn some_seconds(&mut self, name: &str, default: Duration) -> Duration {
+        let duration = self.seconds(name, default);
+        if duration.is_zero() {
+            self.problem(name, "must be longer than nothing");
+        }
+        duration
+    }
+
+    /// A length of time in seconds (`8`, `0.5`, `8s`) or milliseconds (`500ms`); 0 is one.
     pub fn seconds(&mut self, name: &str, default: Duration) -> Duration {
         let Some(text) = self.value(name) else { return default };
         let trimmed = text.trim();

@@ -28,16 +28,17 @@ impl BulkInsert {
     }
 
     /// Inserts rows given as one flat list of values, row after row.
-    pub async fn run<C: ConnectionTrait>(&self, conn: &C, mut values: Vec<Value>) -> Result<(), DbError> {
+    pub async fn run<C: ConnectionTrait>(&self, conn: &C, values: Vec<Value>) -> Result<(), DbError> {
         debug_assert_eq!(values.len() % self.column_count, 0);
-        while !values.is_empty() {
-            let waiting = values.len() / self.column_count;
+        let mut waiting = values.len() / self.column_count;
+        let mut values = values.into_iter();
+        while waiting > 0 {
             // Full chunks, then powers of two: some ten texts in all, whatever the batch's size.
             let rows = if waiting >= self.rows_max() { self.rows_max() } else { 1 << waiting.ilog2() };
-            let rest = values.split_off(rows * self.column_count);
+            let chunk: Vec<Value> = values.by_ref().take(rows * self.column_count).collect();
             let backend = conn.get_database_backend();
-            conn.execute_raw(Statement::from_sql_and_values(backend, self.text(backend, rows), values)).await?;
-            values = rest;
+            conn.execute_raw(Statement::from_sql_and_values(backend, self.text(backend, rows), chunk)).await?;
+            waiting -= rows;
         }
         Ok(())
     }

@@ -51,7 +51,13 @@ impl DbError {
                 ["08", "53", "57", "40"].iter().any(|class| code.len() == 5 && code.starts_with(class))
                     || code.parse::<i32>().is_ok_and(|code| code < 10_000 && [5, 6, 10, 13].contains(&(code & 0xff)))
             }
-            _ => true,
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            _ => false,
         }
     }
 

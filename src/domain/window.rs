@@ -76,6 +76,10 @@ impl Window {
 }
 
 impl Buckets {
+    pub fn is_empty(&self) -> bool {
+        self.days.is_empty() && self.quarters.iter().all(Range::is_empty)
+    }
+
     pub fn starts(&self, grain: Grain) -> impl Iterator<Item = i64> + use<> {
         let ranges = match grain {
             Grain::Day => [self.days.clone(), 0..0],

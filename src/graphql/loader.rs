@@ -4,8 +4,10 @@ use std::{collections::HashMap, time::Duration};
 
 use async_graphql::{
     dataloader::{DataLoader, Loader},
-    runtime::{TokioSpawner, TokioTimer},
+    runtime::TokioTimer,
 };
+use futures_util::task::{FutureObj, Spawn, SpawnError};
+use tracing::{Instrument, Span};
 
 use super::error::ApiError;
 use crate::{
@@ -24,9 +26,19 @@ pub struct AnalyticsLoader(Analytics);
 const BATCH_MAX: usize = 100_000;
 
 pub fn loader(analytics: Analytics) -> DataLoader<AnalyticsLoader> {
-    DataLoader::new(AnalyticsLoader(analytics), TokioSpawner::current(), TokioTimer::default())
+    DataLoader::new(AnalyticsLoader(analytics), InRequest, TokioTimer::default())
         .max_batch_size(BATCH_MAX)
         .delay(Duration::from_micros(200))
+}
+
+/// Runs batches as part of the request that asks: what they log carries its id.
+struct InRequest;
+
+impl Spawn for InRequest {
+    fn spawn_obj(&self, future: FutureObj<'static, ()>) -> Result<(), SpawnError> {
+        tokio::spawn(future.instrument(Span::current()));
+        Ok(())
+    }
 }
 
 impl Loader<MeasureKey> for AnalyticsLoader {

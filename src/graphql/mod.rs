@@ -85,6 +85,8 @@ pub struct ExecutedResponse {
     pub payload: Payload,
     /// The kind of the first error of a request that was not executed.
     pub request_error: Option<ErrorKind>,
+    /// The kind of the first error of a request that gave nothing and may be sent again later.
+    pub retry_error: Option<ErrorKind>,
 }
 
 /// A request whose document is parsed and within the limits.
@@ -210,7 +212,10 @@ fn executed(mut response: Response) -> ExecutedResponse {
     for error in &mut response.errors {
         complete(error);
     }
-    let request_error = is_request_error.then(|| kind_of(&response.errors[0]));
+    let first_error = response.errors.first().map(kind_of);
+    let is_empty = response.data == async_graphql::Value::Null;
+    let request_error = first_error.filter(|_| is_request_error);
+    let retry_error = first_error.filter(|kind| is_empty && kind.retry_after_s().is_some());
     let payload = if is_request_error {
         // A request that was not executed has no data, not even null.
         serde_json::to_string(&serde_json::json!({ "errors": response.errors }))
@@ -218,7 +223,7 @@ fn executed(mut response: Response) -> ExecutedResponse {
         serde_json::to_string(&response)
     };
     let payload = payload.unwrap_or_else(|_| r#"{"errors":[{"message":"the answer cannot be written"}]}"#.to_owned());
-    ExecutedResponse { payload: payload.into(), request_error }
+    ExecutedResponse { payload: payload.into(), request_error, retry_error }
 }
 
 /// Gives every error a code of the closed list: ours have one, the executor's own do not.

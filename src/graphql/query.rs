@@ -9,7 +9,7 @@ use super::{
     input::{EntityKind, Metric, WindowInput, page_size},
     object::{
         entity::{Album, Artist, Playlist, Song},
-        ranking::{Cursor, PageInfo, RankingConnection, edges},
+        ranking::{Cursor, PageInfo, RankingConnection, edges, ranking_name},
         viewer::Viewer,
     },
 };
@@ -123,7 +123,10 @@ impl Query {
     /// Entities of a kind by a metric over a window, highest first, ties by id. Pages go on from a
     /// cursor, over the window that the first page counted, down to place 10,000. For listeners, artists
     /// and admins; metrics that are not public for admins.
-    #[graphql(guard = "Allow::Public", complexity = "50 + first.unwrap_or(20).max(0) as usize * child_complexity")]
+    #[graphql(
+        guard = "Allow::Public",
+        complexity = "50 + first.unwrap_or(20).clamp(0, 200) as usize * child_complexity"
+    )]
     async fn ranking(
         &self,
         ctx: &Context<'_>,
@@ -135,7 +138,8 @@ impl Query {
     ) -> Result<RankingConnection, ApiError> {
         let metric = require_rankable(ctx, by)?;
         let first = page_size(first.unwrap_or(20), PAGE_MAX)?;
-        let after = after.as_deref().map(Cursor::parse).transpose()?;
+        let name = ranking_name(of.into(), metric);
+        let after = after.as_deref().map(|text| Cursor::parse(text, &name)).transpose()?;
         let window = match &after {
             Some(cursor) => cursor.window(),
             None => ctx.analytics().window(during.parse()?, chrono_tz::Tz::UTC),
@@ -152,7 +156,7 @@ impl Query {
             list.partition_point(|ranked| (-ranked.value, &*ranked.entity.id) <= (-cursor.value, &*cursor.id))
         });
         let to = (from + first).min(list.len());
-        let edges = edges(ctx, window, from + 1, &list[from..to]).await?;
+        let edges = edges(ctx, &name, window, from + 1, &list[from..to]).await?;
         let page_info = PageInfo {
             has_next_page: to < list.len(),
             has_previous_page: from > 0,

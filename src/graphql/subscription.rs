@@ -14,7 +14,7 @@ use super::{
     object::{
         entity::is_own_entity,
         metrics::{Metrics, need_of},
-        ranking::{LiveRanking, edges},
+        ranking::{LiveRanking, edges, ranking_name},
     },
     query::require_rankable,
     scalars::{DateTime, Duration, Long, TimeZone},
@@ -105,13 +105,15 @@ impl Subscription {
         let interval = interval(min_interval)?;
         let by = require_rankable(ctx, by)?;
         let first = page_size(first, LIVE_RANKING_MAX)?;
+        let name = ranking_name(of.into(), by);
         let question = Question::Ranking { of: of.into(), by, window: during.parse()?, first };
         let states = states(ctx.hub().watch(question, interval), interval);
-        Ok(states.filter_map(move |state| async move {
+        let name: Arc<str> = name.into();
+        Ok(states.zip(futures_util::stream::repeat(name)).filter_map(move |(state, name)| async move {
             let Answer::Ranking { window, list } = &state.answer else { return None };
             let ranked: Vec<RankedEntity> =
                 list.iter().map(|(entity, value)| RankedEntity { entity: entity.clone(), value: *value }).collect();
-            Some(edges(ctx, *window, 1, &ranked).await.map(|edges| LiveRanking {
+            Some(edges(ctx, &name, *window, 1, &ranked).await.map(|edges| LiveRanking {
                 sequence: Long::of(state.sequence),
                 at: DateTime::at(state.at_ms),
                 edges,

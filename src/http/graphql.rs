@@ -189,8 +189,13 @@ impl ResponseForm {
             }
             (Self::Json, _) => ("application/json; charset=utf-8", 200),
         };
+        let status = response.retry_error.map_or(status, ErrorKind::status);
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = [(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")];
-        (status, headers, response.payload.to_string()).into_response()
+        let mut rendered = (status, headers, response.payload.to_string()).into_response();
+        if let Some(seconds) = response.retry_error.and_then(ErrorKind::retry_after_s) {
+            rendered.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        rendered
     }
 }

@@ -121,7 +121,7 @@ async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Ne
     let id = sent_id.filter(is_usable).map_or_else(|| uuid::Uuid::new_v4().to_string(), str::to_owned);
     let method = request.method().to_string();
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
-    let span = tracing::info_span!("request", request_id = %id);
+    let span = tracing::error_span!("request", request_id = %id);
     let mut response = next.run(request).instrument(span).await;
     let labels = HttpLabels { method, route, status: response.status().as_u16() };
     metrics.http_requests.get_or_create(&labels).inc();

@@ -27,6 +27,7 @@ use super::{Edge, problem::Problem};
 use crate::{
     domain::{error::ErrorKind, viewer::Viewer},
     graphql::{ApiError, GraphqlRequest, OperationKind, Payload, refusal},
+    telemetry::Metrics,
 };
 
 const PROTOCOL: &str = "graphql-transport-ws";
@@ -93,13 +94,27 @@ pub fn accept(edge: Edge, headers: &HeaderMap, upgrade: WebSocketUpgrade) -> Res
         .write_buffer_size(0)
         .max_message_size(MESSAGE_SIZE_BYTES_MAX)
         .on_upgrade(move |socket| async move {
-            SOCKETS.fetch_add(1, Ordering::Relaxed);
-            edge.metrics.live_sockets.inc();
-            let metrics = edge.metrics.clone();
+            let _open = OpenSocket::count(edge.metrics.clone());
             Session { edge, socket, viewer, operations: StreamMap::new(), ids: HashSet::new() }.run().await;
-            metrics.live_sockets.dec();
-            SOCKETS.fetch_sub(1, Ordering::Relaxed);
         })
+}
+
+/// Counts a socket for as long as it lives, however its task ends.
+struct OpenSocket(Arc<Metrics>);
+
+impl OpenSocket {
+    fn count(metrics: Arc<Metrics>) -> Self {
+        SOCKETS.fetch_add(1, Ordering::Relaxed);
+        metrics.live_sockets.inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        SOCKETS.fetch_sub(1, Ordering::Relaxed);
+        self.0.live_sockets.dec();
+    }
 }
 
 /// Browsers tell which page connects; it must be ours or an allowed one. Other clients send no origin.
@@ -146,10 +161,9 @@ impl Session {
         self.edge.metrics.live_watchers.dec_by(i64::try_from(self.ids.len()).unwrap_or(0));
         if let Some(frame) = close.frame() {
             let _ = timeout(SEND_TIMEOUT, self.socket.send(Message::Close(Some(frame)))).await;
-            // Waits for the client's own close frame, so that ours is not lost with the connection.
-            let _ =
-                timeout(Duration::from_secs(1), async { while let Some(Ok(_)) = self.socket.recv().await {} }).await;
         }
+        // Reading on answers the client's close frame, and waits for it where ours was first.
+        let _ = timeout(Duration::from_secs(1), async { while let Some(Ok(_)) = self.socket.recv().await {} }).await;
     }
 
     async fn initialise(&mut self) -> Result<(), Close> {

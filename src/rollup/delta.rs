@@ -1,6 +1,8 @@
 //! Folds events into what they add to the rollups: one row a key, whatever the batch's size.
 
-use std::{collections::BTreeMap, collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
+
+use rustc_hash::FxHashMap;
 
 use crate::{
     db::queries::rollups::{MoneyRow, RollupRow},
@@ -13,14 +15,14 @@ use crate::{
 };
 
 /// Who of an entity's listeners listened in which hour.
-pub type Listens = HashMap<EntityRef, Vec<(i64, Arc<str>)>>;
+pub type Listens = FxHashMap<EntityRef, Vec<(i64, Arc<str>)>>;
 
 /// The sum of what a batch of events adds.
 #[derive(Debug, Default)]
 pub struct Deltas {
     /// By entity, then by quarter-hour. A batch holds few quarters and many entities.
-    counters: HashMap<EntityRef, Vec<(i64, Counters)>>,
-    money: HashMap<EntityRef, BTreeMap<(i64, Arc<str>), MoneyCounters>>,
+    counters: FxHashMap<EntityRef, Vec<(i64, Counters)>>,
+    money: FxHashMap<EntityRef, BTreeMap<(i64, Arc<str>), MoneyCounters>>,
     /// Identified people's streams: (start of the hour, user id).
     pub listens: Listens,
 }

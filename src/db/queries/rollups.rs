@@ -184,6 +184,9 @@ pub async fn list_ranked<C: ConnectionTrait>(
     buckets: &Buckets,
     limit: u64,
 ) -> Result<Vec<(String, i64)>, DbError> {
+    if buckets.is_empty() {
+        return Ok(Vec::new());
+    }
     let value = format!("CAST(SUM({}) AS BIGINT)", counter.column());
     let mut sql = ranked(conn, &format!("SELECT entity_id, {value}"), kind, counter, buckets);
     sql.push(" ORDER BY 2 DESC, 1 LIMIT ").bind(i64::try_from(limit).unwrap_or(i64::MAX));
@@ -198,14 +201,17 @@ pub async fn count_ranked<C: ConnectionTrait>(
     counter: Counter,
     buckets: &Buckets,
 ) -> Result<i64, DbError> {
+    if buckets.is_empty() {
+        return Ok(0);
+    }
     let mut sql = ranked(conn, "SELECT COUNT(*) FROM (SELECT entity_id", kind, counter, buckets);
     sql.push(") AS ranked");
     let row = conn.query_one_raw(sql.build(conn)).await?;
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(0))
 }
 
-/// More buckets than this are given by their ends: statements take some ten thousand parameters.
-const LISTED_BUCKETS_MAX: i64 = 4_096;
+/// Longer windows are read as one range: their list would outgrow the parameters of a statement.
+const LISTED_BUCKETS_MAX: usize = 512;
 
 fn ranked<C: ConnectionTrait>(
     conn: &C,
@@ -225,9 +231,9 @@ fn ranked<C: ConnectionTrait>(
         }
         sql.push(union).push(&format!("SELECT entity_id, {} FROM rollup WHERE grain = ", counter.column()));
         sql.bind(grain.code());
-        if range.end - range.start <= LISTED_BUCKETS_MAX * grain.length_ms() {
-            // Kind by bucket: whole buckets are read, but only this kind's part of each.
-            let starts: Vec<i64> = range.clone().step_by(step(grain)).collect();
+        let starts: Vec<i64> = range.clone().step_by(step(grain)).collect();
+        if starts.len() <= LISTED_BUCKETS_MAX {
+            // Bucket by bucket, so that only this kind's part of each is read.
             sql.push(" AND bucket").bind_list(&starts);
         } else {
             sql.push(" AND bucket >= ").bind(range.start).push(" AND bucket < ").bind(range.end);

@@ -13,6 +13,7 @@ use crate::{
         catalogue::CatalogueEntry,
         entity::{EntityKind, EntityRef},
         viewer::Viewer,
+        window::{DAY_MS, HOUR_MS},
     },
     graphql::{
         context::ContextExt,
@@ -58,6 +59,26 @@ async fn metrics(
     Metrics::load(ctx, entry.entity.clone(), window, is_own, need_of(&ctx.field())).await
 }
 
+/// About how many buckets a timeline will have; what it costs follows from it.
+fn bucket_estimate(during: &WindowInput, every: Granularity) -> usize {
+    let length_ms = match during {
+        WindowInput::Last(duration) => duration.ms,
+        WindowInput::Period(period) => period.length_ms_max(),
+        WindowInput::Between(span) => {
+            let ends = span.from.readable_ms().zip(span.to.readable_ms());
+            ends.map_or(0, |(from_ms, to_ms)| to_ms.saturating_sub(from_ms))
+        }
+    };
+    let bucket_ms = match every {
+        Granularity::Hour => HOUR_MS,
+        Granularity::Day => DAY_MS,
+        Granularity::Week => 7 * DAY_MS,
+        Granularity::Month => 28 * DAY_MS,
+        Granularity::Year => 365 * DAY_MS,
+    };
+    usize::try_from(length_ms / bucket_ms + 1).unwrap_or(0).min(BUCKETS_MAX)
+}
+
 fn timeline(
     ctx: &Context<'_>,
     entry: &CatalogueEntry,
@@ -76,11 +97,12 @@ fn timeline(
 
 /// Makes an object type of a catalogue entry: the fields of `Measurable`, and its own.
 macro_rules! measurable {
-    ($(#[$attribute:meta])* impl $name:ident { $($own:tt)* }) => {
+    ($(#[$doc:meta])* impl $name:ident { $($own:tt)* }) => {
         #[derive(Debug, Clone)]
         pub struct $name(pub CatalogueEntry);
 
-        $(#[$attribute])*
+        $(#[$doc])*
+        #[Object]
         impl $name {
             /// The platform's own id, or a stable id made from the name where events gave no other.
             pub async fn id(&self) -> ID {
@@ -106,6 +128,7 @@ macro_rules! measurable {
             }
 
             /// Its counters bucket by bucket.
+            #[graphql(complexity = "10 + bucket_estimate(&during, every).saturating_mul(child_complexity) / 10")]
             pub async fn timeline(
                 &self,
                 ctx: &Context<'_>,
@@ -130,7 +153,6 @@ impl TimeZone {
 
 measurable! {
     /// A song.
-    #[Object]
     impl Song {
         /// Its main artist, as far as events named one.
         async fn artist(&self, ctx: &Context<'_>) -> Result<Option<Artist>, ApiError> {
@@ -156,7 +178,6 @@ measurable! {
 
 measurable! {
     /// An album or other release.
-    #[Object]
     impl Album {
         /// Its main artist, as far as events named one.
         async fn artist(&self, ctx: &Context<'_>) -> Result<Option<Artist>, ApiError> {
@@ -167,7 +188,6 @@ measurable! {
 
 measurable! {
     /// A playlist.
-    #[Object]
     impl Playlist {}
 }
 
@@ -201,6 +221,7 @@ impl Artist {
     }
 
     /// Its counters bucket by bucket.
+    #[graphql(complexity = "10 + bucket_estimate(&during, every).saturating_mul(child_complexity) / 10")]
     pub async fn timeline(
         &self,
         ctx: &Context<'_>,
@@ -213,7 +234,7 @@ impl Artist {
     }
 
     /// Their songs, highest first, ties by id; songs with nothing are left out.
-    #[graphql(complexity = "20 + first.max(0) as usize * child_complexity")]
+    #[graphql(complexity = "20 + first.clamp(0, 100) as usize * child_complexity")]
     async fn top_songs(
         &self,
         ctx: &Context<'_>,
@@ -233,7 +254,7 @@ impl Artist {
     }
 
     /// Their albums, highest first, ties by id; albums with nothing are left out.
-    #[graphql(complexity = "20 + first.max(0) as usize * child_complexity")]
+    #[graphql(complexity = "20 + first.clamp(0, 100) as usize * child_complexity")]
     async fn top_albums(
         &self,
         ctx: &Context<'_>,

@@ -9,11 +9,10 @@ use super::{
 };
 use crate::{
     analytics::{RankedEntity, RankingQuestion},
-    domain::window::Window,
+    domain::{entity::EntityKind, measure::Metric, window::Window},
     graphql::{
         context::ContextExt,
         error::ApiError,
-        input::WINDOW_MS_MAX,
         scalars::{DateTime, Long},
     },
 };
@@ -117,6 +116,8 @@ pub struct LiveRanking {
 /// Where a page ended: the window, so that all pages count the same stretch of time, and the last edge.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cursor {
+    /// Which ranking it belongs to.
+    pub ranking: String,
     pub from_ms: i64,
     pub to_ms: i64,
     pub position: usize,
@@ -133,7 +134,8 @@ impl Cursor {
         json.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    pub fn parse(text: &str) -> Result<Self, ApiError> {
+    /// Reads a cursor of the ranking of this kind by this metric.
+    pub fn parse(text: &str, ranking: &str) -> Result<Self, ApiError> {
         let unreadable = || ApiError::invalid("after", "is not a cursor of this ranking");
         if text.len() > 4_096 || !text.is_ascii() || !text.len().is_multiple_of(2) {
             return Err(unreadable());
@@ -142,9 +144,10 @@ impl Cursor {
             (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect();
         let cursor: Self = serde_json::from_slice(&bytes.ok_or_else(unreadable)?).map_err(|_| unreadable())?;
         // Anybody can write a cursor: what none of ours can say is refused before it is computed with.
-        let is_possible = (-INSTANT_MS_MAX..INSTANT_MS_MAX).contains(&cursor.from_ms)
+        let is_possible = cursor.ranking == ranking
             && cursor.from_ms < cursor.to_ms
-            && cursor.to_ms - cursor.from_ms <= WINDOW_MS_MAX
+            && (-INSTANT_MS_MAX..INSTANT_MS_MAX).contains(&cursor.from_ms)
+            && (-INSTANT_MS_MAX..INSTANT_MS_MAX).contains(&cursor.to_ms)
             && cursor.value > 0;
         if is_possible { Ok(cursor) } else { Err(unreadable()) }
     }
@@ -154,9 +157,15 @@ impl Cursor {
     }
 }
 
+/// The name of a ranking in its cursors.
+pub fn ranking_name(of: EntityKind, by: Metric) -> String {
+    format!("{} by {by:?}", of.word())
+}
+
 /// Edges of ranked entities; the first one's place is `first_position`.
 pub async fn edges(
     ctx: &Context<'_>,
+    ranking: &str,
     window: Window,
     first_position: usize,
     ranked: &[RankedEntity],
@@ -167,6 +176,7 @@ pub async fn edges(
         .zip(entries)
         .map(|((position, ranked), entry)| {
             let cursor = Cursor {
+                ranking: ranking.to_owned(),
                 from_ms: window.from_ms,
                 to_ms: window.to_ms,
                 position,

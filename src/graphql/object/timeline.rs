@@ -94,7 +94,6 @@ impl Timeline {
     }
 
     /// The buckets as rows, oldest first.
-    #[graphql(complexity = "30 + child_complexity")]
     async fn points(&self, ctx: &Context<'_>) -> Result<Vec<TimelinePoint>, ApiError> {
         let need = ctx
             .field()
@@ -120,12 +119,15 @@ impl Timeline {
     }
 
     /// The buckets as columns, one a metric. Metrics that are not public are for the artist and admins.
-    #[graphql(complexity = "30 + child_complexity")]
+    #[graphql(complexity = "of.len() + child_complexity")]
     async fn columns(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which metrics, in the order of the columns.")] of: Vec<Metric>,
     ) -> Result<TimelineColumns, ApiError> {
+        if of.iter().enumerate().any(|(index, metric)| of[..index].contains(metric)) {
+            return Err(ApiError::invalid("of", "names a metric twice"));
+        }
         let metrics: Vec<DomainMetric> = of.iter().map(|metric| (*metric).into()).collect();
         if !self.is_own && !metrics.iter().all(|metric| metric.is_public()) {
             return Err(forbidden(ctx.require_viewer()?, "one of these metrics"));
