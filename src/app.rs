@@ -251,7 +251,10 @@ async fn merge_audience(
 ) {
     let mut hours_dropped_on = None;
     loop {
-        tokio::time::sleep(interval).await;
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = open_audience.is_large() => {}
+        }
         let began = tokio::time::Instant::now();
         let now_ms = clock.now_ms();
         match merge::merge(&database, &open_audience, &holder, now_ms).await {

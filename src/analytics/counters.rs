@@ -50,6 +50,9 @@ pub async fn add_counters(database: &Database, answers: &mut Answers) -> Result<
                     measures.counters.add(counters);
                 }
             }
+            // Others of the same call may have had more columns read. What was not asked for stays empty, so
+            // that an answer does not depend on which questions were answered together with it.
+            measures.counters.keep_only(key.need.counters);
         }
     }
     Ok(())

@@ -76,13 +76,20 @@ impl Analytics {
         Ok(keys.iter().map(|key| (key.clone(), answers.get(&narrowed(key)).cloned().unwrap_or_default())).collect())
     }
 
-    /// The part of a window in which there are events: whole UTC days are cut off at its ends.
+    /// The part of a window in which there are events. Where a window begins before the oldest or ends
+    /// behind the newest event, its edge is moved to that event's day: one whole bucket then stands for
+    /// up to 96 quarter-hours.
     fn narrowed(&self, window: Window) -> Window {
         let (Some(oldest_ms), Some(newest_ms)) = (self.watermark.oldest_ms(), self.watermark.newest_ms()) else {
             return Window { from_ms: window.from_ms, to_ms: window.from_ms };
         };
-        let from_ms = window.from_ms.max(Grain::Day.bucket_of(oldest_ms));
-        let to_ms = window.to_ms.min(Grain::Day.bucket_of(newest_ms) + DAY_MS);
+        let first_day = Grain::Day.bucket_of(oldest_ms);
+        let end_of_days = Grain::Day.bucket_of(newest_ms) + DAY_MS;
+        let from_ms = if window.from_ms <= oldest_ms { first_day } else { window.from_ms };
+        let to_ms = if window.to_ms > newest_ms { end_of_days } else { window.to_ms };
+        if window.to_ms <= oldest_ms || window.from_ms > newest_ms {
+            return Window { from_ms: window.from_ms, to_ms: window.from_ms };
+        }
         Window { from_ms, to_ms: to_ms.max(from_ms) }
     }
 }

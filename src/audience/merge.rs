@@ -23,8 +23,10 @@ pub const LEASE: &str = "merge-audience";
 const LEASE_MS: i64 = 120_000;
 /// Rows a transaction: keeps SQLite's only writer waiting for tens of milliseconds, not for seconds.
 const ROWS_PER_TRANSACTION: usize = 2_000;
-/// Segments a run; bounds the memory of a merge after a long back-fill.
-const SEGMENTS_PER_RUN: usize = 4_096;
+/// Bytes of segments a run: some 200,000 pairs; bounds the memory of a merge after a long back-fill.
+const RUN_SIZE_BYTES: usize = 4 << 20;
+/// Segments read at once.
+const SEGMENTS_AT_ONCE: usize = 64;
 
 type Sets = BTreeMap<(i64, EntityRef, String), RoaringBitmap>;
 
@@ -33,37 +35,64 @@ type Sets = BTreeMap<(i64, EntityRef, String), RoaringBitmap>;
 /// Sets are united into rows piece by piece and the segments removed last: a run that is cut off
 /// leaves them in place, and the next one unites the same people again.
 pub async fn merge(database: &Database, open: &OpenAudience, holder: &str, now_ms: i64) -> Result<usize, DbError> {
-    let mut ids = audience::list_segment_ids(database.reader()).await?;
-    if ids.is_empty() {
-        return Ok(0);
+    let ids = audience::list_segment_ids(database.reader()).await?;
+    let mut merged = 0;
+    let mut run = Run::default();
+    for chunk in ids.chunks(SEGMENTS_AT_ONCE) {
+        for (id, pairs) in audience::list_segments(database.reader(), chunk).await? {
+            let segment = Segment::decode(&pairs).map_err(|_| DbError::Corrupt("a segment of listeners"))?;
+            gather(&mut run.sets, &segment, now_ms);
+            run.size_bytes += pairs.len();
+            run.segment_ids.push(id);
+            if run.size_bytes >= RUN_SIZE_BYTES {
+                merged += std::mem::take(&mut run).store(database, holder, now_ms).await?;
+            }
+        }
     }
-    ids.truncate(SEGMENTS_PER_RUN);
-    let mut sets = Sets::new();
-    for (_, pairs) in audience::list_segments(database.reader(), &ids).await? {
-        let segment = Segment::decode(&pairs).map_err(|_| DbError::Corrupt("a segment of listeners"))?;
-        gather(&mut sets, &segment, now_ms);
+    merged += run.store(database, holder, now_ms).await?;
+    if merged > 0 {
+        open.follow(database).await?;
     }
-    let rows: Vec<AudienceRow> = sets
-        .into_iter()
-        .map(|((day, entity, segment), listeners)| AudienceRow { day, entity, segment, listeners })
-        .collect();
-    for chunk in rows.chunks(ROWS_PER_TRANSACTION) {
+    Ok(merged)
+}
+
+/// Segments that are merged together.
+#[derive(Default)]
+struct Run {
+    segment_ids: Vec<String>,
+    sets: Sets,
+    size_bytes: usize,
+}
+
+impl Run {
+    /// Unites the sets into their rows and removes the segments; returns how many.
+    async fn store(self, database: &Database, holder: &str, now_ms: i64) -> Result<usize, DbError> {
+        if self.segment_ids.is_empty() {
+            return Ok(0);
+        }
+        let mut sets = self.sets.into_iter().peekable();
+        while sets.peek().is_some() {
+            let rows: Vec<AudienceRow> = sets
+                .by_ref()
+                .take(ROWS_PER_TRANSACTION)
+                .map(|((day, entity, segment), listeners)| AudienceRow { day, entity, segment, listeners })
+                .collect();
+            let txn = database.begin_write().await?;
+            if !leases::try_acquire(&txn, LEASE, holder, now_ms, LEASE_MS).await? {
+                return Ok(0);
+            }
+            unite_into_rows(&txn, rows).await?;
+            txn.commit().await?;
+        }
         let txn = database.begin_write().await?;
         if !leases::try_acquire(&txn, LEASE, holder, now_ms, LEASE_MS).await? {
             return Ok(0);
         }
-        unite_into_rows(&txn, chunk).await?;
+        audience::delete_segments(&txn, &self.segment_ids).await?;
+        leases::release(&txn, LEASE, holder).await?;
         txn.commit().await?;
+        Ok(self.segment_ids.len())
     }
-    let txn = database.begin_write().await?;
-    if !leases::try_acquire(&txn, LEASE, holder, now_ms, LEASE_MS).await? {
-        return Ok(0);
-    }
-    audience::delete_segments(&txn, &ids).await?;
-    leases::release(&txn, LEASE, holder).await?;
-    txn.commit().await?;
-    open.follow(database).await?;
-    Ok(ids.len())
 }
 
 /// Adds a segment's pairs to the day's set and, while the day is recent, to the hour's.
@@ -77,28 +106,22 @@ pub fn gather(sets: &mut BTreeMap<(i64, EntityRef, String), RoaringBitmap>, segm
     }
 }
 
-async fn unite_into_rows<C: Connection>(conn: &C, rows: &[AudienceRow]) -> Result<(), DbError> {
-    let mut united: Sets = Sets::new();
-    for same in rows.chunk_by(|one, next| one.day == next.day && one.entity.kind == next.entity.kind) {
+async fn unite_into_rows<C: Connection>(conn: &C, mut rows: Vec<AudienceRow>) -> Result<(), DbError> {
+    for same in rows.chunk_by_mut(|one, next| one.day == next.day && one.entity.kind == next.entity.kind) {
         let mut ids: Vec<_> = same.iter().map(|row| row.entity.id.clone()).collect();
         ids.dedup();
         let mut segments: Vec<_> = same.iter().map(|row| row.segment.clone()).collect();
         segments.sort_unstable();
         segments.dedup();
         for stored in audience::list(conn, &[same[0].day], same[0].entity.kind, &ids, &segments).await? {
-            united.insert((stored.day, stored.entity, stored.segment), stored.listeners);
+            let place =
+                same.binary_search_by(|row| (&row.entity.id, &row.segment).cmp(&(&stored.entity.id, &stored.segment)));
+            // The statement asks for every id with every segment: some of what it finds is not ours.
+            if let Ok(place) = place {
+                same[place].listeners |= stored.listeners;
+            }
         }
     }
-    let rows: Vec<AudienceRow> = rows
-        .iter()
-        .map(|row| {
-            let mut row = row.clone();
-            if let Some(stored) = united.get(&(row.day, row.entity.clone(), row.segment.clone())) {
-                row.listeners |= stored;
-            }
-            row
-        })
-        .collect();
     audience::put(conn, &rows).await
 }
 

@@ -1,13 +1,17 @@
 //! The listeners that no stored set holds yet.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     ops::Range,
-    sync::{PoisonError, RwLock},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
 
 use super::segment::Segment;
 use crate::{
@@ -19,8 +23,13 @@ use crate::{
 #[derive(Default)]
 struct Generation {
     segment_ids: HashSet<String>,
-    sets: FxHashMap<EntityRef, BTreeMap<i64, RoaringBitmap>>,
+    /// Who listened in which hour, as it came. Most entities have a listener or two between merges, for
+    /// which a list is a tenth of a bitmap; merges come often enough to keep the long ones short.
+    listens: FxHashMap<EntityRef, Vec<(i64, u32)>>,
 }
+
+/// Open pairs past which a merge should not wait for its time: some 50 MB.
+const PAIRS_MANY: usize = 500_000;
 
 /// All open sets of this database, its own commits at once and other processes' as they are followed.
 ///
@@ -29,6 +38,12 @@ struct Generation {
 pub struct OpenAudience {
     /// The last one takes what is new.
     generations: RwLock<Vec<Generation>>,
+    /// Held while the database is followed: of two that follow at once, one would begin a generation that
+    /// the other then takes for the only one with segments newer than its own list.
+    following: tokio::sync::Mutex<()>,
+    /// Pairs added since the last merge.
+    pairs: AtomicUsize,
+    many: Notify,
 }
 
 impl OpenAudience {
@@ -42,36 +57,40 @@ impl OpenAudience {
         if !newest.segment_ids.insert(segment_id.to_owned()) {
             return;
         }
+        let mut added = 0;
         for set in &segment.0 {
-            let hours = newest.sets.entry(set.entity.clone()).or_default();
-            hours.entry(set.hour_ms).or_default().extend(set.listeners.iter().copied());
+            let listens = newest.listens.entry(set.entity.clone()).or_default();
+            listens.extend(set.listeners.iter().map(|listener| (set.hour_ms, *listener)));
+            added += set.listeners.len();
         }
+        if self.pairs.fetch_add(added, Ordering::Relaxed) + added > PAIRS_MANY {
+            self.many.notify_one();
+        }
+    }
+
+    /// Resolves when so much is open that it should be merged.
+    pub async fn is_large(&self) {
+        self.many.notified().await;
+        self.pairs.store(0, Ordering::Relaxed);
     }
 
     /// Whoever listened to the entity in hours that begin within `hours_ms`.
     pub fn listeners(&self, entity: &EntityRef, hours_ms: Range<i64>) -> RoaringBitmap {
         let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
-        let mut listeners = RoaringBitmap::new();
-        if hours_ms.is_empty() {
-            return listeners;
-        }
-        for generation in generations.iter() {
-            if let Some(hours) = generation.sets.get(entity) {
-                hours.range(hours_ms.clone()).for_each(|(_, set)| listeners |= set);
-            }
-        }
-        listeners
+        let of_entity = generations.iter().filter_map(|generation| generation.listens.get(entity)).flatten();
+        of_entity.filter(|(hour_ms, _)| hours_ms.contains(hour_ms)).map(|(_, listener)| *listener).collect()
     }
 
     /// Every entity with an open set.
     pub fn entities(&self) -> HashSet<EntityRef> {
         let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
-        generations.iter().flat_map(|generation| generation.sets.keys().cloned()).collect()
+        generations.iter().flat_map(|generation| generation.listens.keys().cloned()).collect()
     }
 
     /// Brings the memory in line with the database: adds other processes' segments, drops what has
     /// been merged, and begins a new generation. True where another process had added something.
     pub async fn follow(&self, database: &Database) -> Result<bool, DbError> {
+        let _following = self.following.lock().await;
         self.begin_generation();
         let waiting: HashSet<String> = audience::list_segment_ids(database.reader()).await?.into_iter().collect();
         let unknown: Vec<String> = {

@@ -90,6 +90,13 @@ impl Counters {
         }
     }
 
+    /// Sets all but these to zero.
+    pub fn keep_only(&mut self, kept: super::measure::CounterSet) {
+        let mut only = Self::default();
+        kept.iter().for_each(|counter| only[counter] = self[counter]);
+        *self = only;
+    }
+
     pub fn is_zero(&self) -> bool {
         self.0.iter().all(|count| *count == 0)
     }

@@ -12,7 +12,7 @@ use super::{
 
 /// An event as a client sent it, decoded but not yet judged. Doors differ in how they make one of
 /// these, and in nothing else. Field meanings: the schema's `EventInput`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct NewEvent {
     pub id: Option<String>,
     pub event_type: Option<String>,

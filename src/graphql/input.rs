@@ -167,6 +167,8 @@ impl Period {
         days * window::DAY_MS
     }
 }
+/// 200 years: longer than anything is on record, and few enough days to read one by one.
+pub const WINDOW_MS_MAX: i64 = 200 * 366 * window::DAY_MS;
 
 impl WindowInput {
     pub fn days(days: i64) -> Self {
@@ -190,6 +192,9 @@ impl WindowInput {
                 let (from_ms, to_ms) = (span.from.ms("between.from")?, span.to.ms("between.to")?);
                 if from_ms >= to_ms {
                     return Err(ApiError::invalid("between", "from must lie before to"));
+                }
+                if to_ms - from_ms > WINDOW_MS_MAX {
+                    return Err(ApiError::invalid("between", "must not be longer than 200 years"));
                 }
                 Ok(AskedWindow::Between(window::Window::snapped_outward(from_ms, to_ms)))
             }

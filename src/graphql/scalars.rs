@@ -7,8 +7,6 @@ use chrono_tz::Tz;
 use super::error::ApiError;
 use crate::ingest::fields;
 
-/// An instant in RFC 3339 with its offset: `2026-11-22T12:00:00Z`. Answers are in UTC with milliseconds.
-/// Inputs may also be epoch seconds or milliseconds, told apart by their size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DateTime(
     /// Epoch milliseconds; `None` where the client sent something unreadable, which is for the field
@@ -30,6 +28,8 @@ impl DateTime {
     }
 }
 
+/// An instant in RFC 3339 with its offset: `2026-11-22T12:00:00Z`. Answers are in UTC with milliseconds.
+/// Inputs may also be epoch seconds or milliseconds, told apart by their size.
 #[Scalar(name = "DateTime", specified_by_url = "https://scalars.graphql.org/andimarek/date-time")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -46,8 +46,6 @@ impl ScalarType for DateTime {
     }
 }
 
-/// A length of time in ISO 8601, of weeks, days, hours, minutes and seconds: `P28D`, `PT15M`, `PT0.25S`.
-/// Years and months have no fixed length; use a period or a span of instants instead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Duration {
     pub ms: i64,
@@ -56,6 +54,8 @@ pub struct Duration {
 /// A hundred years.
 const DURATION_MS_MAX: i64 = 100 * 366 * 24 * 3_600_000;
 
+/// A length of time in ISO 8601, of weeks, days, hours, minutes and seconds: `P28D`, `PT15M`, `PT0.25S`.
+/// Years and months have no fixed length; use a period or a span of instants instead.
 #[Scalar(name = "Duration")]
 impl ScalarType for Duration {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -91,10 +91,10 @@ impl ScalarType for Duration {
     }
 }
 
-/// An IANA time zone name such as `Europe/Berlin`; aliases are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeZone(pub Tz);
 
+/// An IANA time zone name such as `Europe/Berlin`; aliases are accepted.
 #[Scalar(name = "TimeZone")]
 impl ScalarType for TimeZone {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -109,7 +109,6 @@ impl ScalarType for TimeZone {
     }
 }
 
-/// A whole number up to 2^53 - 1, as a JSON number. (`Int` ends at 2^31 - 1.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Long(pub i64);
 
@@ -122,6 +121,7 @@ impl Long {
     }
 }
 
+/// A whole number up to 2^53 - 1, as a JSON number. (`Int` ends at 2^31 - 1.)
 #[Scalar(name = "Long")]
 impl ScalarType for Long {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -139,10 +139,10 @@ impl ScalarType for Long {
     }
 }
 
-/// An exact decimal number, as a string: `"9.99"`. Inputs may be numbers too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decimal(pub String);
 
+/// An exact decimal number, as a string: `"9.99"`. Inputs may be numbers too.
 #[Scalar(name = "Decimal")]
 impl ScalarType for Decimal {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -158,10 +158,10 @@ impl ScalarType for Decimal {
     }
 }
 
-/// A currency's ISO 4217 code: `EUR`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CurrencyCode(pub String);
 
+/// A currency's ISO 4217 code: `EUR`.
 #[Scalar(name = "CurrencyCode", specified_by_url = "https://www.iso.org/iso-4217-currency-codes.html")]
 impl ScalarType for CurrencyCode {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -173,10 +173,10 @@ impl ScalarType for CurrencyCode {
     }
 }
 
-/// A country's ISO 3166-1 alpha-2 code: `DE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CountryCode(pub String);
 
+/// A country's ISO 3166-1 alpha-2 code: `DE`.
 #[Scalar(name = "CountryCode", specified_by_url = "https://www.iso.org/iso-3166-country-codes.html")]
 impl ScalarType for CountryCode {
     fn parse(value: Value) -> InputValueResult<Self> {

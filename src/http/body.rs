@@ -31,7 +31,11 @@ pub async fn read(headers: &HeaderMap, body: Body, size_bytes_max: usize) -> Res
     let decoded = match encoding.as_str() {
         "" | "identity" => return Ok(bytes),
         "gzip" | "x-gzip" => bounded(flate2::read::MultiGzDecoder::new(&bytes[..]), size_bytes_max),
-        "zstd" => zstd::Decoder::new(&bytes[..]).and_then(|decoder| bounded(decoder, size_bytes_max)),
+        "zstd" => zstd::Decoder::new(&bytes[..]).and_then(|mut decoder| {
+            // A frame says how much its decoder must keep at hand; RFC 9659 allows 8 MiB over HTTP.
+            decoder.window_log_max(23)?;
+            bounded(decoder, size_bytes_max)
+        }),
         other => {
             let detail = format!("the content encoding {other:?} is not supported; send gzip, zstd or none");
             return Err(Problem::new(ErrorKind::UnsupportedMediaType, detail));

@@ -160,24 +160,15 @@ impl ResponseForm {
         if accepts.is_empty() {
             return Some(Self::Json);
         }
-        let mut best: Option<(f32, Self)> = None;
-        for range in accepts.iter().flat_map(|accept| accept.split(',')) {
-            let mut parts = range.split(';').map(str::trim);
-            let form = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
-                "application/graphql-response+json" => Self::GraphqlResponse,
-                "application/json" | "application/*" | "*/*" => Self::Json,
-                _ => continue,
-            };
-            let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
-            let wins = best.is_none_or(|(best_weight, best_form)| {
-                weight > best_weight
-                    || (weight == best_weight && form == Self::GraphqlResponse && best_form == Self::Json)
-            });
-            if weight > 0.0 && wins {
-                best = Some((weight, form));
-            }
+        let (json, _) = weight_of("application/json", &accepts);
+        let (response, is_response_named) = weight_of("application/graphql-response+json", &accepts);
+        // Of two that are equally welcome, the newer form is for clients that show that they know it.
+        let is_response_preferred = response > json || (response == json && is_response_named);
+        match (json > 0.0, response > 0.0) {
+            (_, true) if is_response_preferred => Some(Self::GraphqlResponse),
+            (true, _) => Some(Self::Json),
+            _ => None,
         }
-        best.map(|(_, form)| form)
     }
 
     fn render(self, response: &ExecutedResponse, is_malformed: bool) -> Response {
@@ -198,4 +189,24 @@ impl ResponseForm {
         }
         rendered
     }
+}
+
+/// The weight of a media type, and whether it was named itself: the most specific range counts (RFC 9110,
+/// 12.5.1), so that `application/json;q=0, */*` excludes JSON.
+fn weight_of(media_type: &str, accepts: &[&str]) -> (f32, bool) {
+    let mut found = (0, 0.0);
+    for range in accepts.iter().flat_map(|accept| accept.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let specificity = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+            named if named == media_type => 3,
+            "application/*" => 2,
+            "*/*" => 1,
+            _ => continue,
+        };
+        let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
+        if specificity > found.0 {
+            found = (specificity, weight);
+        }
+    }
+    (found.1, found.0 == 3)
 }

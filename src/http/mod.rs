@@ -85,6 +85,7 @@ pub fn router(edge: Edge) -> Router {
         router = router.merge(page::routes());
     }
     router
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(cors(&edge.settings.cors_origins))
         .layer(middleware::from_fn_with_state(edge.metrics.clone(), observe))
         .with_state(edge)
@@ -134,6 +135,11 @@ async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Ne
 
 async fn not_found() -> Response {
     Problem::new(ErrorKind::NotFound, "GraphQL is at /graphql, events go to /v1/events").into_response()
+}
+
+/// The router adds which methods are allowed.
+async fn method_not_allowed() -> Response {
+    Problem::new(ErrorKind::MethodNotAllowed, "this address does not take that method").into_response()
 }
 
 async fn only_post() -> Response {

@@ -254,6 +254,9 @@ impl Session {
     }
 
     async fn subscribe(&mut self, id: String, request: GraphqlRequest) -> Result<(), Close> {
+        if id.is_empty() {
+            return Err(Close::InvalidMessage("Invalid message: an operation needs an id".to_owned()));
+        }
         if self.ids.contains(&id) {
             return Err(Close::OperationExists(id));
         }

@@ -246,7 +246,7 @@ async fn a_horizon_of_nothing_takes_events_of_any_age() {
         app.ask(r#"{ song(id: "song-1") { metrics(during: {period: ALL_TIME}) { plays span { from } } } }"#).await;
     assert_eq!(data["song"]["metrics"], json!({"plays": 1, "span": {"from": "1900-01-01T00:00:00.000Z"}}));
     // All that can be asked for, with one play in it.
-    for during in ["{period: ALL_TIME}", r#"{between: {from: "1900-01-01T00:00:00Z", to: "9999-12-31T23:59:59Z"}}"#] {
+    for during in ["{period: ALL_TIME}", r#"{between: {from: "1900-01-01T00:00:00Z", to: "2099-12-31T23:59:59Z"}}"#] {
         for by in ["PLAYS", "LISTENERS"] {
             let ranking = format!("ranking(of: SONG, by: {by}, during: {during}) {{ totalCount nodes {{ id }} }}");
             let song =
@@ -269,6 +269,7 @@ async fn windows_that_make_no_sense_are_bad_input() {
         (r#"{between: {from: "2026-01-02T00:00:00Z", to: "2026-01-02T00:00:00Z"}}"#, "BAD_USER_INPUT"),
         (r#"{between: {from: "2026-01-02T00:00:00Z", to: "2026-01-01T00:00:00Z"}}"#, "BAD_USER_INPUT"),
         (r#"{between: {from: "soon", to: "2026-01-01T00:00:00Z"}}"#, "BAD_USER_INPUT"),
+        (r#"{between: {from: "1900-01-01T00:00:00Z", to: "9999-01-01T00:00:00Z"}}"#, "BAD_USER_INPUT"),
         (r#"{last: "P1D", period: TODAY}"#, "GRAPHQL_VALIDATION_FAILED"),
         (r#"{}"#, "GRAPHQL_VALIDATION_FAILED"),
         (r#"{last: "P1M"}"#, "BAD_USER_INPUT"),

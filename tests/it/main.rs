@@ -3,13 +3,21 @@
 
 mod support;
 
+mod access;
+mod auth;
 mod bad_input;
+mod clients;
+mod examples;
+mod faults;
+mod http;
 mod import;
 mod ingest;
+mod live;
 mod metrics;
 mod properties;
 mod ranking;
 mod real_data;
 mod recount;
+mod socket;
 mod statements;
 mod tidy;

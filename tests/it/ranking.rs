@@ -220,6 +220,7 @@ async fn pages_of_no_size_and_cursors_of_nobody_are_bad_input() {
         (forged(json!({"position": -1})), "after"),
         (forged(json!({"from_ms": 900_000, "to_ms": 0})), "after"),
         (forged(json!({"from_ms": i64::MIN, "to_ms": i64::MAX})), "after"),
+        (forged(json!({"from_ms": -1, "to_ms": i64::MAX})), "after"),
         (forged(json!({"value": i64::MIN})), "after"),
     ] {
         let query = format!("{{ ranking(of: SONG, {arguments}) {{ edges {{ position }} }} }}");

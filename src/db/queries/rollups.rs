@@ -210,8 +210,8 @@ pub async fn count_ranked<C: ConnectionTrait>(
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(0))
 }
 
-/// Longer windows are read as one range: their list would outgrow the parameters of a statement.
-const LISTED_BUCKETS_MAX: usize = 512;
+/// More buckets than this are given by their ends: statements take some ten thousand parameters.
+const LISTED_BUCKETS_MAX: i64 = 4_096;
 
 fn ranked<C: ConnectionTrait>(
     conn: &C,
@@ -231,9 +231,9 @@ fn ranked<C: ConnectionTrait>(
         }
         sql.push(union).push(&format!("SELECT entity_id, {} FROM rollup WHERE grain = ", counter.column()));
         sql.bind(grain.code());
-        let starts: Vec<i64> = range.clone().step_by(step(grain)).collect();
-        if starts.len() <= LISTED_BUCKETS_MAX {
-            // Bucket by bucket, so that only this kind's part of each is read.
+        if range.end - range.start <= LISTED_BUCKETS_MAX * grain.length_ms() {
+            // Kind by bucket: whole buckets are read, but only this kind's part of each.
+            let starts: Vec<i64> = range.clone().step_by(step(grain)).collect();
             sql.push(" AND bucket").bind_list(&starts);
         } else {
             sql.push(" AND bucket >= ").bind(range.start).push(" AND bucket < ").bind(range.end);

@@ -13,6 +13,7 @@ use crate::{
     graphql::{
         context::ContextExt,
         error::ApiError,
+        input::WINDOW_MS_MAX,
         scalars::{DateTime, Long},
     },
 };
@@ -145,9 +146,10 @@ impl Cursor {
         let cursor: Self = serde_json::from_slice(&bytes.ok_or_else(unreadable)?).map_err(|_| unreadable())?;
         // Anybody can write a cursor: what none of ours can say is refused before it is computed with.
         let is_possible = cursor.ranking == ranking
-            && cursor.from_ms < cursor.to_ms
             && (-INSTANT_MS_MAX..INSTANT_MS_MAX).contains(&cursor.from_ms)
             && (-INSTANT_MS_MAX..INSTANT_MS_MAX).contains(&cursor.to_ms)
+            && cursor.from_ms < cursor.to_ms
+            && cursor.to_ms - cursor.from_ms <= WINDOW_MS_MAX
             && cursor.value > 0;
         if is_possible { Ok(cursor) } else { Err(unreadable()) }
     }

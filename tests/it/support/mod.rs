@@ -1,10 +1,14 @@
 //! A running service for each test, on a database of its own.
 
 pub mod app;
+pub mod cluster;
 pub mod database;
+pub mod service;
+pub mod socket;
 
 pub use app::{App, T0, at, play};
 pub use database::{TestDatabase, left_out};
+pub use socket::Socket;
 
 /// Defines a test once for every database: `on_every_database!(name, |database| { … })` becomes
 /// `name::sqlite`, `name::postgres` and `name::postgres_partitioned`.
