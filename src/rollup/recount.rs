@@ -250,6 +250,7 @@ pub async fn rebuild(
             .map(|((day, entity, segment), listeners)| AudienceRow { day, entity, segment, listeners })
             .collect();
         audience::put(&txn, &rows).await?;
+        leases::release(&txn, merge::LEASE, &holder).await?;
         txn.commit().await?;
         days += 1;
         from = day + DAY_MS;

@@ -245,13 +245,16 @@ async fn a_horizon_of_nothing_takes_events_of_any_age() {
     let data =
         app.ask(r#"{ song(id: "song-1") { metrics(during: {period: ALL_TIME}) { plays span { from } } } }"#).await;
     assert_eq!(data["song"]["metrics"], json!({"plays": 1, "span": {"from": "1900-01-01T00:00:00.000Z"}}));
-    for by in ["PLAYS", "LISTENERS"] {
-        let data = app
-            .ask(&format!(
-                "{{ ranking(of: SONG, by: {by}, during: {{period: ALL_TIME}}) {{ totalCount nodes {{ id }} }} }}"
-            ))
-            .await;
-        assert_eq!(data["ranking"], json!({"totalCount": 1, "nodes": [{"id": "song-1"}]}), "{by}");
+    // All that can be asked for, with one play in it.
+    for during in ["{period: ALL_TIME}", r#"{between: {from: "1900-01-01T00:00:00Z", to: "2099-12-31T23:59:59Z"}}"#] {
+        for by in ["PLAYS", "LISTENERS"] {
+            let ranking = format!("ranking(of: SONG, by: {by}, during: {during}) {{ totalCount nodes {{ id }} }}");
+            let song =
+                format!(r#"song(id: "song-1") {{ metrics(during: {during}) {{ plays listeners {{ value }} }} }}"#);
+            let data = app.ask(&format!("{{ {ranking} {song} }}")).await;
+            assert_eq!(data["ranking"], json!({"totalCount": 1, "nodes": [{"id": "song-1"}]}), "{by} {during}");
+            assert_eq!(data["song"]["metrics"], json!({"plays": 1, "listeners": {"value": 1}}), "{during}");
+        }
     }
     app.verify().await;
     app.stop().await;

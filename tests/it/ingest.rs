@@ -10,7 +10,7 @@ use crate::{
     support::{
         App, T0, TestDatabase,
         app::{Options, SECRET},
-        play,
+        eventually, play,
     },
 };
 
@@ -109,6 +109,31 @@ on_every_database!(lines_are_events_and_a_broken_one_leaves_the_others_alone, |d
     assert_eq!(answer["results"][1]["code"], "MALFORMED");
     assert_eq!(app.verify().await.events, 2);
     app.stop().await;
+});
+
+on_every_database!(what_one_process_stores_another_shows, |database| {
+    let one = App::start_with(&database, Options::at(T0)).await;
+    let other = App::start_with(&database, Options::at(T0)).await;
+    // Both write the same day's rows, as two servers do; each sees its own at once.
+    for (app, id) in [(&one, "1"), (&other, "2")] {
+        app.record(&[play(id, "2026-06-15T10:00:00Z", id)]).await;
+    }
+    for app in [&one, &other] {
+        eventually("two plays by two people", async || {
+            let data = app.ask(r#"{ song(id: "song-1") { metrics { plays listeners { value } } } }"#).await;
+            let expected = json!({"plays": 2, "listeners": {"value": 2}});
+            if data["song"]["metrics"] == expected { Ok(()) } else { Err(data.to_string()) }
+        })
+        .await;
+        assert!(app.core.analytics.newest_event_ms().is_some());
+    }
+    // Merged by one, in memory of the other: nobody is counted twice or lost.
+    one.merge_audience().await;
+    let data = other.ask(r#"{ song(id: "song-1") { metrics { listeners { value } } } }"#).await;
+    assert_eq!(data["song"]["metrics"]["listeners"]["value"], 2);
+    other.stop().await;
+    one.verify().await;
+    one.stop().await;
 });
 
 /// An id that carries its time is recognised however late the retry comes; one that does not is a new event.

@@ -241,7 +241,7 @@ on_every_database!(windows_snap_outward_and_say_what_was_counted, |database| {
             false,
             1,
         ),
-        (r#"{last: "PT2H"}"#, "UTC", 1, "2026-06-15T10:00:00.000Z", "2026-06-15T12:15:00.000Z", true, 3),
+        (r#"{last: "PT2H"}"#, "UTC", 2, "2026-06-15T10:00:00.000Z", "2026-06-15T12:15:00.000Z", true, 2),
         (r#"{period: TODAY}"#, "UTC", 4, "2026-06-15T00:00:00.000Z", "2026-06-16T00:00:00.000Z", true, 1),
         (r#"{period: YESTERDAY}"#, "UTC", 1, "2026-06-14T00:00:00.000Z", "2026-06-15T00:00:00.000Z", false, 0),
         // In Berlin the late play is today's.

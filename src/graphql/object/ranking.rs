@@ -147,6 +147,7 @@ impl Cursor {
         // Anybody can write a cursor: what none of ours can say is refused before it is computed with.
         let is_possible = cursor.ranking == ranking
             && (-INSTANT_MS_MAX..INSTANT_MS_MAX).contains(&cursor.from_ms)
+            && (-INSTANT_MS_MAX..INSTANT_MS_MAX).contains(&cursor.to_ms)
             && cursor.from_ms < cursor.to_ms
             && cursor.to_ms - cursor.from_ms <= WINDOW_MS_MAX
             && cursor.value > 0;
