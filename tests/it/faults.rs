@@ -249,7 +249,7 @@ async fn a_database_that_goes_away_is_said_with_503_and_recovered_from() {
     assert_eq!(answer.json::<Value>().await.unwrap()["code"], "SERVICE_UNAVAILABLE");
     for query in [
         r#"{ song(id: "song-1") { metrics { plays } } }"#,
-        r#"{ ranking(of: SONG) { nodes { id } } }"#,
+        "{ ranking(of: SONG, during: {period: ALL_TIME}) { nodes { id } } }",
         r#"mutation { recordEvents(input: [{id: "1", type: "a.b"}]) { accepted } }"#,
     ] {
         let answer = post("/graphql", json!({ "query": query })).await.json::<Value>().await.unwrap();

@@ -39,7 +39,8 @@ async fn counted(app: &App, kind: &str) -> Value {
 on_every_database!(every_well_known_type_moves_its_counters_of_every_entity_it_names, |database| {
     let app = App::start_with(&database, Options::at(T0)).await;
     // The event, and what it adds to song, album, playlist and artist.
-    let rows: Vec<(Value, [&[(&str, i64)]; 4])> = {
+    type Added<'a> = &'a [(&'a str, i64)];
+    let rows: Vec<(Value, [Added; 4])> = {
         let stream: &[(&str, i64)] = &[("plays", 1), ("streams", 1), ("listeningTimeMs", 60_000)];
         let skip: &[(&str, i64)] = &[("plays", 1), ("skips", 1), ("listeningTimeMs", 29_999)];
         let lost: &[(&str, i64)] = &[("plays", 1), ("listeningTimeMs", 29_999)];

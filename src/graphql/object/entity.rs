@@ -1,5 +1,8 @@
 //! Songs, albums, playlists and artists.
 
+// Two fields of the interface have arguments of the same name; the lint takes these for one attribute's.
+#![allow(clippy::duplicated_attributes)]
+
 use async_graphql::{Context, ID, Interface, Object};
 
 use super::{

@@ -53,6 +53,7 @@ pub struct App {
 pub struct CoreHandles {
     pub database: backbeat::db::Database,
     pub ingest: backbeat::ingest::Ingest,
+    pub analytics: backbeat::analytics::Analytics,
     pub open_audience: Arc<backbeat::audience::open::OpenAudience>,
     pub clock: SharedClock,
 }
@@ -106,6 +107,7 @@ impl App {
         let handles = CoreHandles {
             database: core.database.clone(),
             ingest: core.ingest.clone(),
+            analytics: core.analytics.clone(),
             open_audience: core.open_audience.clone(),
             clock,
         };
