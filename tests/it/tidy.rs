@@ -66,9 +66,9 @@ fn each_library_is_named_in_its_own_room_only() {
 }
 
 #[test]
-fn every_file_is_short_enough_to_read() {
+fn every_source_file_is_short_enough_to_read() {
     const LINES_MAX: usize = 700;
-    for directory in ["src", "migration/src", "tests", "bench/src"] {
+    for directory in ["src", "migration/src", "bench/src"] {
         for (path, text) in sources(directory) {
             let lines = text.lines().count();
             assert!(lines <= LINES_MAX || path == "src/demo.rs", "{path} has {lines} lines, the limit is {LINES_MAX}");
