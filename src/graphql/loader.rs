@@ -1,13 +1,18 @@
 //! Batches what the objects of one request ask, so that a page of fifty costs what a page of one does.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, pin::pin, time::Duration};
 
 use async_graphql::{
     dataloader::{DataLoader, Loader},
-    runtime::TokioTimer,
+    runtime::Timer,
 };
-use futures_util::task::{FutureObj, Spawn, SpawnError};
-use tracing::{Instrument, Span};
+use futures_util::{
+    StreamExt,
+    future::BoxFuture,
+    stream::FuturesUnordered,
+    task::{FutureObj, Spawn, SpawnError},
+};
+use tokio::sync::mpsc;
 
 use super::error::ApiError;
 use crate::{
@@ -25,19 +30,49 @@ pub struct AnalyticsLoader(Analytics);
 /// A page of 200 entities with a year of days each: never split, so the number of statements stays.
 const BATCH_MAX: usize = 100_000;
 
-pub fn loader(analytics: Analytics) -> DataLoader<AnalyticsLoader> {
-    DataLoader::new(AnalyticsLoader(analytics), InRequest, TokioTimer::default())
-        .max_batch_size(BATCH_MAX)
-        .delay(Duration::from_micros(200))
+/// A loader, and what runs its batches.
+pub fn loader(analytics: Analytics) -> (DataLoader<AnalyticsLoader>, Batches) {
+    let (queue, waiting) = mpsc::unbounded_channel();
+    let loader = DataLoader::new(AnalyticsLoader(analytics), Queue(queue), NoDelay).max_batch_size(BATCH_MAX);
+    (loader, Batches { waiting, running: FuturesUnordered::new() })
 }
 
-/// Runs batches as part of the request that asks: what they log carries its id.
-struct InRequest;
+/// The batches of one execution. They run in its own task, and only when it can get no further: by then
+/// every object has asked, so what makes one batch depends on the question and not on a timer.
+pub struct Batches {
+    waiting: mpsc::UnboundedReceiver<FutureObj<'static, ()>>,
+    running: FuturesUnordered<FutureObj<'static, ()>>,
+}
 
-impl Spawn for InRequest {
-    fn spawn_obj(&self, future: FutureObj<'static, ()>) -> Result<(), SpawnError> {
-        tokio::spawn(future.instrument(Span::current()));
-        Ok(())
+impl Batches {
+    /// Runs an execution, or a step of one, to its end.
+    pub async fn drive<T>(&mut self, execution: impl Future<Output = T>) -> T {
+        let mut execution = pin!(execution);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut execution => return done,
+                Some(batch) = self.waiting.recv() => self.running.push(batch),
+                Some(()) = self.running.next(), if !self.running.is_empty() => {}
+            }
+        }
+    }
+}
+
+/// Hands batches to [`Batches`] instead of to other threads.
+struct Queue(mpsc::UnboundedSender<FutureObj<'static, ()>>);
+
+impl Spawn for Queue {
+    fn spawn_obj(&self, batch: FutureObj<'static, ()>) -> Result<(), SpawnError> {
+        self.0.send(batch).map_err(|_| SpawnError::shutdown())
+    }
+}
+
+struct NoDelay;
+
+impl Timer for NoDelay {
+    fn delay(&self, _: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
     }
 }
 

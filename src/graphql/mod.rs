@@ -28,6 +28,7 @@ use moka::future::Cache;
 
 use self::{
     context::CurrentViewer,
+    loader::Batches,
     mutation::Mutation,
     query::Query,
     shared::{SharedSubscriptions, SubscriptionKey},
@@ -163,7 +164,8 @@ impl GraphqlApi {
     pub async fn execute(&self, prepared: PreparedRequest, viewer: Option<Viewer>) -> ExecutedResponse {
         let began = Instant::now();
         let (kind, name) = (prepared.kind, prepared.request.operation_name.clone());
-        let response = self.schema.execute(self.request(prepared, viewer)).await;
+        let (request, mut batches) = self.request(prepared, viewer);
+        let response = batches.drive(self.schema.execute(request)).await;
         let is_ok = response.errors.is_empty();
         self.metrics.count_operation(kind.word(), name.as_deref(), is_ok, began.elapsed().as_secs_f64());
         executed(response)
@@ -181,22 +183,25 @@ impl GraphqlApi {
         let api = self.clone();
         let start = move || -> BoxStream<'static, Payload> {
             let shared = viewer.map(|viewer| viewer.scope().viewer(viewer.expires_at_s));
-            let responses = api.schema.execute_stream(api.request(prepared, shared));
-            responses.map(|response| executed(response).payload).boxed()
+            let (request, batches) = api.request(prepared, shared);
+            let responses = api.schema.execute_stream(request);
+            futures_util::stream::unfold((responses, batches), |(mut responses, mut batches)| async move {
+                let response = batches.drive(responses.next()).await?;
+                Some((executed(response).payload, (responses, batches)))
+            })
+            .boxed()
         };
         self.subscriptions.join(key, start)
     }
 
-    fn request(&self, prepared: PreparedRequest, viewer: Option<Viewer>) -> Request {
+    fn request(&self, prepared: PreparedRequest, viewer: Option<Viewer>) -> (Request, Batches) {
         let GraphqlRequest { query, operation_name, variables, .. } = prepared.request;
         let variables = variables.map(serde_json::Value::Object).map(Variables::from_json).unwrap_or_default();
-        let mut request = Request::new(query)
-            .variables(variables)
-            .data(CurrentViewer(viewer))
-            .data(loader::loader(self.services.analytics.clone()));
+        let (loader, batches) = loader::loader(self.services.analytics.clone());
+        let mut request = Request::new(query).variables(variables).data(CurrentViewer(viewer)).data(loader);
         request.operation_name = operation_name;
         request.set_parsed_query((*prepared.document).clone());
-        request
+        (request, batches)
     }
 }
 
