@@ -1,11 +1,13 @@
 //! Reads bodies: bounded before and after decompression.
 
-use std::io::Read;
+use std::{io::Read, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, header},
 };
+use futures_util::StreamExt;
+use tokio::time::timeout;
 
 use super::problem::Problem;
 use crate::domain::error::ErrorKind;
@@ -18,14 +20,11 @@ pub async fn read(headers: &HeaderMap, body: Body, size_bytes_max: usize) -> Res
             format!("the limit is {size_bytes_max} bytes, after decompression too; send several requests"),
         )
     };
-    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > size_bytes_max) {
-        return Err(too_large());
-    }
-    let bytes = axum::body::to_bytes(body, size_bytes_max).await.map_err(|error| {
-        let is_limit = std::error::Error::source(&error).is_some_and(|cause| cause.to_string().contains("limit"));
-        if is_limit { too_large() } else { Problem::new(ErrorKind::InvalidInput, "the body ended too early") }
-    })?;
+    let bytes = match receive(body, size_bytes_max).await {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Err(too_large()),
+        Err(_) => return Err(Problem::new(ErrorKind::InvalidInput, "the body ended too early")),
+    };
     let encoding = headers.get(header::CONTENT_ENCODING).map_or(Ok("identity"), |encoding| encoding.to_str());
     let encoding = encoding.unwrap_or_default().trim().to_ascii_lowercase();
     let decoded = match encoding.as_str() {
@@ -44,6 +43,35 @@ pub async fn read(headers: &HeaderMap, body: Body, size_bytes_max: usize) -> Res
     let decoded = decoded
         .map_err(|_| Problem::new(ErrorKind::InvalidInput, format!("the body is not what {encoding} makes of one")))?;
     if decoded.len() > size_bytes_max { Err(too_large()) } else { Ok(decoded.into()) }
+}
+
+/// How much of a body that is too large is still taken off the wire, and how long that may take. A client
+/// that is cut off while it sends sees a broken connection, and never the answer that tells it why.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
+const DISCARDING_MAX: Duration = Duration::from_secs(10);
+
+/// The whole body, or `None` where it is larger than the limit; then nothing of it is kept.
+async fn receive(body: Body, size_bytes_max: usize) -> Result<Option<Bytes>, axum::Error> {
+    let mut chunks = body.into_data_stream();
+    let mut received = Vec::new();
+    while let Some(chunk) = chunks.next().await.transpose()? {
+        if received.len() + chunk.len() > size_bytes_max {
+            drop(received);
+            let mut discarded = 0;
+            let _ = timeout(DISCARDING_MAX, async {
+                while let Some(Ok(chunk)) = chunks.next().await {
+                    discarded += chunk.len();
+                    if discarded > DISCARDED_BYTES_MAX {
+                        return;
+                    }
+                }
+            })
+            .await;
+            return Ok(None);
+        }
+        received.extend_from_slice(&chunk);
+    }
+    Ok(Some(received.into()))
 }
 
 /// At most one byte more than the limit: enough to see that it is passed, whatever is packed behind.
