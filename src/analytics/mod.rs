@@ -67,13 +67,19 @@ impl Analytics {
     /// of entities and on what is needed, never on how many keys there are.
     pub async fn measures(&self, keys: &[MeasureKey]) -> Result<HashMap<MeasureKey, Measures>, DbError> {
         // Nothing lies outside the days that hold events: a window of a hundred years costs what they do.
-        let narrowed = |key: &MeasureKey| MeasureKey { window: self.narrowed(key.window), ..key.clone() };
+        // Narrowed once: the newest event can move on while the database is asked.
+        let narrowed: Vec<MeasureKey> =
+            keys.iter().map(|key| MeasureKey { window: self.narrowed(key.window), ..key.clone() }).collect();
         let mut answers: HashMap<MeasureKey, Measures> =
-            keys.iter().map(|key| (narrowed(key), Measures::default())).collect();
+            narrowed.iter().map(|key| (key.clone(), Measures::default())).collect();
         counters::add_counters(&self.database, &mut answers).await?;
         counters::add_money(&self.database, &mut answers).await?;
         listeners::add_listeners(&self.database, &self.open_audience, self.now_ms(), &mut answers).await?;
-        Ok(keys.iter().map(|key| (key.clone(), answers.get(&narrowed(key)).cloned().unwrap_or_default())).collect())
+        Ok(keys
+            .iter()
+            .zip(&narrowed)
+            .map(|(key, narrowed)| (key.clone(), answers.get(narrowed).cloned().unwrap_or_default()))
+            .collect())
     }
 
     /// The part of a window in which there are events. Where a window begins before the oldest or ends

@@ -41,7 +41,7 @@ pub struct OpenAudience {
     /// Held while the database is followed: of two that follow at once, one would begin a generation that
     /// the other then takes for the only one with segments newer than its own list.
     following: tokio::sync::Mutex<()>,
-    /// Pairs added since the last merge.
+    /// Pairs added since a merge was last asked for.
     pairs: AtomicUsize,
     many: Notify,
 }
