@@ -38,6 +38,10 @@ pub struct Options {
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=5_000))]
     batch: u32,
 
+    /// Batches that wait for their commit at the same time; the committer takes what waits at once.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
+    in_flight: u8,
+
     #[command(flatten)]
     #[serde(flatten)]
     platform: PlatformOptions,
@@ -101,8 +105,8 @@ async fn log_only(options: &Options, batches: &[Vec<Decoded>]) -> Result<f64, Be
         for batch in &judged {
             let rows: Vec<_> = batch.iter().map(|event| &event.event).collect();
             let txn = database.begin_write().await?;
-            events::insert_new(&txn, &rows).await?;
-            txn.commit().await.map_err(backbeat::db::DbError::from)?;
+            events::insert(&txn, &rows).await?;
+            txn.commit().await?;
         }
         let rate = options.events as f64 / began.elapsed().as_secs_f64();
         database.close().await?;
@@ -189,15 +193,15 @@ fn copy_line(event: &AcceptedEvent, text: &mut String) {
 
 async fn whole(options: &Options, batches: Vec<Vec<Decoded>>) -> Result<f64, BenchError> {
     progress::say("the whole service");
+    let in_flight = usize::from(options.in_flight);
     on_new_database(options, async move |url| {
         let settings = settings(url);
         let core = Core::start(CoreSettings::of(&settings, Arc::new(SystemClock))).await?;
         let source = Arc::from("bench");
         let began = Instant::now();
-        // Two at a time, so that the next batch is judged while one is being stored.
         let mut waiting = tokio::task::JoinSet::new();
         for batch in batches {
-            if waiting.len() == 2
+            if waiting.len() == in_flight
                 && let Some(done) = waiting.join_next().await
             {
                 done.map_err(|error| BenchError::Option(error.to_string()))??;

@@ -28,6 +28,10 @@ mod start;
 mod target;
 mod traffic;
 
+/// The server's own allocator, so that `inside` measures what the server does.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures a running Backbeat server on this machine.
 ///
 /// Each command prints one JSON object on standard output (parameters, results, what the server counted) and

@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 use super::{first_hourly_day, hour_of_day, open::OpenAudience, segment::Segment};
 use crate::{
     db::{
-        Connection, Database, DbError,
+        Database, DbError, Transaction,
         queries::{
             audience::{self, AudienceRow, WHOLE_DAY, hour_segment},
             leases,
@@ -106,14 +106,14 @@ pub fn gather(sets: &mut BTreeMap<(i64, EntityRef, String), RoaringBitmap>, segm
     }
 }
 
-async fn unite_into_rows<C: Connection>(conn: &C, mut rows: Vec<AudienceRow>) -> Result<(), DbError> {
+async fn unite_into_rows(txn: &Transaction, mut rows: Vec<AudienceRow>) -> Result<(), DbError> {
     for same in rows.chunk_by_mut(|one, next| one.day == next.day && one.entity.kind == next.entity.kind) {
         let mut ids: Vec<_> = same.iter().map(|row| row.entity.id.clone()).collect();
         ids.dedup();
         let mut segments: Vec<_> = same.iter().map(|row| row.segment.clone()).collect();
         segments.sort_unstable();
         segments.dedup();
-        for stored in audience::list(conn, &[same[0].day], same[0].entity.kind, &ids, &segments).await? {
+        for stored in audience::list(txn, &[same[0].day], same[0].entity.kind, &ids, &segments).await? {
             let place =
                 same.binary_search_by(|row| (&row.entity.id, &row.segment).cmp(&(&stored.entity.id, &stored.segment)));
             // The statement asks for every id with every segment: some of what it finds is not ours.
@@ -122,7 +122,7 @@ async fn unite_into_rows<C: Connection>(conn: &C, mut rows: Vec<AudienceRow>) ->
             }
         }
     }
-    audience::put(conn, &rows).await
+    audience::put(txn, &rows).await
 }
 
 /// Drops the hourly sets of days that have become old. Whole-day sets stay.

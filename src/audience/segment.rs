@@ -24,6 +24,21 @@ pub struct Segment(pub Vec<SegmentSet>);
 pub struct UnreadableSegment;
 
 impl Segment {
+    /// Sets from who listened in which hour, in any order and as often as they did.
+    pub fn of<'a>(listens: impl Iterator<Item = (&'a EntityRef, Vec<(i64, u32)>)>) -> Self {
+        let mut sets = Vec::new();
+        for (entity, mut listens) in listens {
+            listens.sort_unstable();
+            listens.dedup();
+            sets.extend(listens.chunk_by(|one, next| one.0 == next.0).map(|same_hour| SegmentSet {
+                entity: entity.clone(),
+                hour_ms: same_hour[0].0,
+                listeners: same_hour.iter().map(|(_, listener)| *listener).collect(),
+            }));
+        }
+        Self(sets)
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.0.len() * 24);
         for set in &self.0 {

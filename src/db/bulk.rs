@@ -1,19 +1,32 @@
 //! Many rows in few statements: multi-row `VALUES`, in chunks that stay under the parameter limits of
 //! both databases, with statement texts that repeat so that they are prepared once.
 
-use std::{collections::HashMap, fmt::Write, sync::Mutex};
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    sync::{Arc, Mutex},
+};
 
 use sea_orm::{ConnectionTrait, DatabaseBackend, Statement, Value};
 
-use super::DbError;
+use super::{
+    DbError,
+    transaction::{Arguments, Transaction},
+};
 
 /// `INSERT INTO … VALUES (…), (…) …`, written for any number of rows.
 pub struct BulkInsert {
     head: &'static str,
     column_count: usize,
     tail: String,
-    texts: Mutex<HashMap<(bool, usize), String>>,
+    texts: Mutex<HashMap<(bool, usize), Arc<str>>>,
 }
+
+/// So many rows are one statement: a text for each number is cheaper than a second statement.
+const FEW_ROWS: usize = 64;
+
+/// A statement that is ready to be run.
+type Filled = (Arc<str>, Arguments);
 
 impl BulkInsert {
     /// `head` ends before `VALUES`; `tail` is what follows the rows, such as `ON CONFLICT …`.
@@ -23,44 +36,66 @@ impl BulkInsert {
 
     /// The most rows that one statement takes. SQLite allows 32,766 parameters, PostgreSQL 65,535; the
     /// smaller holds for both, and past some 500 rows a statement gains nothing more.
-    pub fn rows_max(&self) -> usize {
+    fn rows_max(&self) -> usize {
         (32_766 / self.column_count).min(512)
     }
 
-    /// Inserts rows given as one flat list of values, row after row.
-    pub async fn run<C: ConnectionTrait>(&self, conn: &C, values: Vec<Value>) -> Result<(), DbError> {
-        debug_assert_eq!(values.len() % self.column_count, 0);
-        let mut waiting = values.len() / self.column_count;
-        let mut values = values.into_iter();
-        while waiting > 0 {
-            // Full chunks, then powers of two: some ten texts in all, whatever the batch's size.
-            let rows = if waiting >= self.rows_max() { self.rows_max() } else { 1 << waiting.ilog2() };
-            let chunk: Vec<Value> = values.by_ref().take(rows * self.column_count).collect();
-            let backend = conn.get_database_backend();
-            conn.execute_raw(Statement::from_sql_and_values(backend, self.text(backend, rows), chunk)).await?;
-            waiting -= rows;
+    /// Inserts rows, each bound by `bind` in the order of the columns; returns how many the database
+    /// says it inserted or updated.
+    pub async fn run<R>(
+        &self,
+        txn: &Transaction,
+        mut rows: &[R],
+        bind: impl Fn(&R, &mut Arguments),
+    ) -> Result<u64, DbError> {
+        let backend = txn.get_database_backend();
+        let mut changed = 0;
+        let mut filled = self.fill(backend, &mut rows, &bind);
+        while let Some((text, arguments)) = filled {
+            // The next statement is filled while the database works on this one.
+            let (done, next) =
+                futures_util::join!(txn.execute_bulk(text, arguments), async { self.fill(backend, &mut rows, &bind) });
+            changed += done?;
+            filled = next;
         }
-        Ok(())
+        Ok(changed)
     }
 
-    fn text(&self, backend: DatabaseBackend, rows: usize) -> String {
+    /// Takes the next statement's rows off the front.
+    fn fill<R>(&self, backend: DatabaseBackend, rows: &mut &[R], bind: &impl Fn(&R, &mut Arguments)) -> Option<Filled> {
+        // Full chunks, then powers of two, then what is left: some seventy texts in all, whatever the batch's size.
+        let count = match rows.len() {
+            few @ 0..=FEW_ROWS => few,
+            some if some < self.rows_max() => 1 << some.ilog2(),
+            _ => self.rows_max(),
+        };
+        if count == 0 {
+            return None;
+        }
+        let (chunk, rest) = rows.split_at(count);
+        *rows = rest;
+        let mut arguments = Arguments::new(backend, count * self.column_count);
+        chunk.iter().for_each(|row| bind(row, &mut arguments));
+        debug_assert_eq!(arguments.len(), count * self.column_count);
+        Some((self.text(backend, count), arguments))
+    }
+
+    fn text(&self, backend: DatabaseBackend, rows: usize) -> Arc<str> {
         let numbered = backend == DatabaseBackend::Postgres;
         let mut texts = self.texts.lock().expect("no code panics while it holds this lock");
-        texts
-            .entry((numbered, rows))
-            .or_insert_with(|| {
-                let mut text = format!("{} VALUES ", self.head);
-                placeholders(&mut text, numbered, rows, self.column_count);
-                text.push(' ');
-                text.push_str(&self.tail);
-                text
-            })
-            .clone()
+        let text = texts.entry((numbered, rows)).or_insert_with(|| {
+            let mut text = format!("{} VALUES ", self.head);
+            placeholders(&mut text, numbered, rows, self.column_count);
+            text.push(' ');
+            text.push_str(&self.tail);
+            text.into()
+        });
+        text.clone()
     }
 }
 
 /// `(?, ?), (?, ?)` or `($1, $2), ($3, $4)`.
-pub fn placeholders(text: &mut String, numbered: bool, rows: usize, columns: usize) {
+fn placeholders(text: &mut String, numbered: bool, rows: usize, columns: usize) {
     for row in 0..rows {
         text.push_str(if row == 0 { "(" } else { ", (" });
         for column in 0..columns {

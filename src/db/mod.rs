@@ -4,18 +4,21 @@ use std::{sync::Arc, time::Duration};
 
 use sea_orm::{
     AccessMode, ConnectOptions, ConnectionTrait, DatabaseBackend, DatabaseConnection, IsolationLevel, SqlErr,
-    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    Statement, TransactionOptions, TransactionTrait,
     sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
 };
 
 mod bulk;
 pub mod entities;
 pub mod queries;
+mod transaction;
 
 use migration::MigratorTrait;
 /// Anything that statements can be run on: a pool or a transaction.
 pub use sea_orm::ConnectionTrait as Connection;
-pub use sea_orm::DatabaseTransaction as Transaction;
+/// A transaction that only reads.
+pub use sea_orm::DatabaseTransaction as Snapshot;
+pub use transaction::Transaction;
 
 /// A statement failed. Its text never reaches a client.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +64,8 @@ impl DbError {
         }
     }
 
-    fn is_unique_violation(&self) -> bool {
+    /// Whether a row with the same key is there.
+    pub fn is_unique_violation(&self) -> bool {
         matches!(self, Self::Statement(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))))
     }
 }
@@ -83,6 +87,9 @@ impl DatabaseSettings {
         Self { url: url.into(), read_connections: 4, sqlite_cache_mib: 128, acquire_timeout: Duration::from_secs(3) }
     }
 }
+
+/// Prepared statements that a connection keeps: the bulk inserts' few lengths and the readers' few forms.
+const STATEMENTS_MAX: usize = 512;
 
 /// Sees every statement that is run through one of the pools; for tests that count them.
 pub type StatementObserver = Arc<dyn Fn(&str) + Send + Sync>;
@@ -123,17 +130,11 @@ impl Database {
 
     /// A transaction that writes. On SQLite it is the only one until it ends.
     pub async fn begin_write(&self) -> Result<Transaction, DbError> {
-        Ok(self
-            .write
-            .begin_with_options(TransactionOptions {
-                sqlite_transaction_mode: self.is_sqlite().then_some(SqliteTransactionMode::Immediate),
-                ..TransactionOptions::default()
-            })
-            .await?)
+        Transaction::begin(&self.write).await
     }
 
     /// A transaction that reads one unchanging state, however long it takes.
-    pub async fn begin_snapshot(&self) -> Result<Transaction, DbError> {
+    pub async fn begin_snapshot(&self) -> Result<Snapshot, DbError> {
         let options = if self.is_sqlite() {
             TransactionOptions::default()
         } else {
@@ -205,7 +206,7 @@ fn sqlite_options(settings: &DatabaseSettings) -> (ConnectOptions, ConnectOption
                 // About 256 MiB of log between checkpoints: fewer, larger ones cost less.
                 .pragma("wal_autocheckpoint", "65536")
                 .pragma("query_only", if read_only { "ON" } else { "OFF" })
-                .statement_cache_capacity(256)
+                .statement_cache_capacity(STATEMENTS_MAX)
         }
     };
     let mut write = ConnectOptions::new(&settings.url);
@@ -222,6 +223,7 @@ fn postgres_options(settings: &DatabaseSettings) -> (ConnectOptions, ConnectOpti
     // The committer, the audience merger, a lease's heartbeat, one to spare.
     write.max_connections(4).acquire_timeout(Duration::from_secs(5)).sqlx_logging(false).connect_lazy(true);
     write.test_before_acquire(true).set_application_name("backbeat");
+    write.map_sqlx_postgres_opts(|options| options.statement_cache_capacity(STATEMENTS_MAX));
     let mut read = ConnectOptions::new(&settings.url);
     read.max_connections(settings.read_connections).acquire_timeout(settings.acquire_timeout).sqlx_logging(false);
     read.connect_lazy(true).set_application_name("backbeat");

@@ -1,13 +1,11 @@
 //! What a commit tells the rest of the process.
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
 };
 
+use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
 use super::entity::{EntityKind, EntityRef};
@@ -15,7 +13,7 @@ use super::entity::{EntityKind, EntityRef};
 /// Which entities' numbers a commit changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changed {
-    Entities(HashSet<EntityRef>),
+    Entities(FxHashSet<EntityRef>),
     /// Too many to name, or unknown: anything may have changed.
     Everything,
 }

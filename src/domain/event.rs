@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    catalogue::CatalogueEntry,
+    catalogue::Fact,
     counting::{Action, action_of},
     entity::{EntityKind, EntityRef},
     money,
@@ -137,26 +137,25 @@ pub struct AcceptedEvent {
 
 impl AcceptedEvent {
     /// What this event tells about each entity it names.
-    pub fn catalogue_entries(&self) -> impl Iterator<Item = CatalogueEntry> {
+    pub fn facts(&self) -> impl Iterator<Item = Fact<'_>> {
         let event = &self.event;
         EntityKind::ALL.into_iter().filter_map(move |kind| {
-            let mut entry = CatalogueEntry::bare(EntityRef { kind, id: event.entity_id(kind)?.clone() });
-            match kind {
-                EntityKind::Song => {
-                    entry.title = self.titles.song.clone();
-                    entry.artist_id = event.artist_id.clone();
-                    entry.album_id = event.album_id.clone();
-                    entry.genre = event.genre.as_deref().map(Arc::from);
-                    entry.duration_ms = event.duration_ms;
-                }
+            let fact = Fact::bare(kind, event.entity_id(kind)?);
+            Some(match kind {
+                EntityKind::Song => Fact {
+                    title: self.titles.song.as_ref(),
+                    artist_id: event.artist_id.as_ref(),
+                    album_id: event.album_id.as_ref(),
+                    genre: event.genre.as_deref(),
+                    duration_ms: event.duration_ms,
+                    ..fact
+                },
                 EntityKind::Album => {
-                    entry.title = self.titles.album.clone();
-                    entry.artist_id = event.artist_id.clone();
+                    Fact { title: self.titles.album.as_ref(), artist_id: event.artist_id.as_ref(), ..fact }
                 }
-                EntityKind::Artist => entry.title = self.titles.artist.clone(),
-                EntityKind::Playlist => {}
-            }
-            Some(entry)
+                EntityKind::Artist => Fact { title: self.titles.artist.as_ref(), ..fact },
+                EntityKind::Playlist => fact,
+            })
         })
     }
 }

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustc_hash::FxHashSet;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
@@ -14,38 +15,40 @@ use tokio::{
 
 use super::{
     EventStatus, Ingest, IngestError, IngestLimits, ROOM_UNIT_BYTES, Submission,
-    known::{KnownFacts, ListenerNumbers, NewFacts},
+    known::{KnownFacts, LearnedNumbers, ListenerNumbers, NewFacts},
     partitions::Partitions,
 };
 use crate::{
-    audience::{
-        open::OpenAudience,
-        segment::{Segment, SegmentSet},
-    },
+    audience::{open::OpenAudience, segment::Segment},
     db::{
         Database, DbError, Transaction,
         queries::{
-            audience,
-            events::{self, Inserted},
-            notify, rollups,
+            audience, catalogue, events, notify,
+            rollups::{self, MoneyRow, RollupRow},
         },
     },
     domain::{
         clock::SharedClock,
         commit::{Changed, CommitWord, SharedObserver, Watermark},
         counting::CountingRules,
-        event::{AcceptedEvent, Event},
+        entity::EntityRef,
+        event::{AcceptedEvent, Event, EventKey},
     },
-    rollup::delta::{Deltas, Listens},
+    rollup::delta::Deltas,
     telemetry::Metrics,
 };
 
 /// The most events of one transaction: past this a larger one gains nothing and only waits longer.
 const BATCH_EVENTS_MAX: usize = 20_000;
+/// How long a batch waits for clients that are about to send again; a commit takes several times as long.
+const GATHER_FOR: Duration = Duration::from_micros(500);
 /// A database that is away is tried this long before the waiting requests are told.
 const RETRY_FOR: Duration = Duration::from_secs(3);
 /// A statement that never returns is given up after this long.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Some tens of microseconds of work.
+const EVENTS_BETWEEN_PAUSES: usize = 64;
 
 /// What the committer works with.
 pub struct CommitterParts {
@@ -72,6 +75,7 @@ pub fn start(parts: CommitterParts, limits: IngestLimits, stop: watch::Receiver<
         known_facts: KnownFacts::default(),
         listener_numbers: ListenerNumbers::default(),
         partitions: Partitions::default(),
+        expects_known: false,
     };
     (ingest, tokio::spawn(committer.run(waiting, stop)))
 }
@@ -81,20 +85,39 @@ struct Committer {
     known_facts: KnownFacts,
     listener_numbers: ListenerNumbers,
     partitions: Partitions,
+    /// Whether the last batch held known keys.
+    expects_known: bool,
 }
 
-/// What a commit leaves to be done once it is durable.
+/// What is stored beside new events, and what is remembered of them.
+struct Derived {
+    facts: NewFacts,
+    segment: Segment,
+    entities: FxHashSet<EntityRef>,
+    /// When the oldest and the newest of them happened.
+    extent: (i64, i64),
+    money_rows: Vec<MoneyRow>,
+    rollup_rows: Vec<RollupRow>,
+}
+
+/// What is left to be done once a transaction is durable.
+#[derive(Default)]
+struct Stored {
+    facts: NewFacts,
+    learned: LearnedNumbers,
+    segment: Option<(String, Segment)>,
+    /// What changed, and when the oldest and the newest of its events happened; `None` where nothing was new.
+    changed: Option<(Changed, (i64, i64))>,
+}
+
 struct Committed {
     statuses: Vec<EventStatus>,
-    facts: NewFacts,
-    listeners_learned: Vec<(Arc<str>, u32)>,
-    segment: Option<(String, Segment)>,
-    changed: Changed,
-    extent: Option<(i64, i64)>,
+    stored: Stored,
 }
 
 impl Committer {
     async fn run(mut self, mut waiting: mpsc::UnboundedReceiver<Submission>, mut stop: watch::Receiver<bool>) {
+        let mut answered = 0;
         loop {
             let first = tokio::select! {
                 biased;
@@ -105,15 +128,9 @@ impl Committer {
                 }
             };
             let Some(first) = first else { return };
-            let mut count = first.events.len();
-            let mut batch = vec![first];
-            // Whatever came while the last batch was being written makes the next one: small when it is
-            // quiet, large under load, and nobody waits for a timer.
-            while count < BATCH_EVENTS_MAX {
-                let Ok(next) = waiting.try_recv() else { break };
-                count += next.events.len();
-                batch.push(next);
-            }
+            let batch = gather(first, &mut waiting, answered).await;
+            let count: usize = batch.iter().map(|submission| submission.events.len()).sum();
+            answered = batch.len();
             self.commit_or_split(batch).await;
             self.parts.metrics.queue_events.dec_by(i64::try_from(count).unwrap_or(i64::MAX));
         }
@@ -177,82 +194,135 @@ impl Committer {
 
     async fn commit(&mut self, events: &[&AcceptedEvent]) -> Result<Committed, DbError> {
         let order = sorted_distinct(events);
-        let firsts: Vec<&Event> = order.iter().map(|group| &events[group[0]].event).collect();
-        self.partitions.make_for(&self.parts.database, firsts.iter().map(|event| event.key.occurred_at_ms)).await?;
-        let mut user_ids: Vec<&Arc<str>> = firsts.iter().filter_map(|event| event.user_id.as_ref()).collect();
-        user_ids.sort_unstable();
-        user_ids.dedup();
-        self.listener_numbers.reserve(&self.parts.database, &user_ids).await?;
-
-        let txn = self.parts.database.begin_write().await?;
-        let inserted = events::insert_new(&txn, &firsts).await?;
-        let mut deltas = Deltas::default();
-        let mut new_events = Vec::with_capacity(events.len());
-        for (group, outcome) in order.iter().zip(&inserted) {
-            if *outcome == Inserted::New {
-                deltas.add(&events[group[0]].event, &self.parts.rules);
-                new_events.push(events[group[0]]);
+        let firsts: Vec<&AcceptedEvent> = order.iter().map(|group| events[group[0]]).collect();
+        let keys: Vec<EventKey> = firsts.iter().map(|first| first.event.key).collect();
+        self.partitions.make_for(&self.parts.database, keys.iter().map(|key| key.occurred_at_ms)).await?;
+        // Nearly every batch is all new, so nobody looks first: known keys refuse the whole transaction.
+        // After a batch that had some, as in an import that is repeated, looking first is cheaper.
+        let mut known = HashMap::new();
+        if self.expects_known {
+            known = events::list_known(self.parts.database.reader(), &keys).await?;
+        }
+        loop {
+            match self.store_new(&firsts, &known).await {
+                Ok(stored) => {
+                    self.expects_known = !known.is_empty();
+                    return Ok(Committed { statuses: statuses(events, &order, &known), stored });
+                }
+                Err(error) if error.is_unique_violation() => {
+                    let found = events::list_known(self.parts.database.reader(), &keys).await?;
+                    // Another writer may commit one of our keys after this look. Each round then finds at
+                    // least one more, so the loop ends.
+                    if found.len() == known.len() {
+                        return Err(error);
+                    }
+                    known = found;
+                }
+                Err(error) => return Err(error),
             }
         }
-        let facts = self.known_facts.sift(new_events.iter().copied());
-        crate::db::queries::catalogue::fill_in(&txn, &facts.entries).await?;
-        let listens = std::mem::take(&mut deltas.listens);
-        let (segment, listeners_learned) = self.append_segment(&txn, &listens).await?;
-        let changed = Changed::Entities(deltas.entities().cloned().collect());
-        let times = || new_events.iter().map(|event| event.event.key.occurred_at_ms);
-        let extent = times().min().zip(times().max());
-        if let Some(extent) = extent {
-            let word = CommitWord::new(&self.parts.process_id, extent, &changed);
-            notify::notify(&txn, &word.to_text()).await?;
-        }
-        // Last, so that row locks are held only for a moment.
-        rollups::apply_money_deltas(&txn, self.parts.slot, &deltas.money_rows()).await?;
-        rollups::apply_deltas(&txn, self.parts.slot, &deltas.rollup_rows()).await?;
-        txn.commit().await?;
-
-        Ok(Committed {
-            statuses: statuses(events, &order, &inserted),
-            facts,
-            listeners_learned,
-            segment,
-            changed,
-            extent,
-        })
     }
 
-    async fn append_segment(
+    /// Stores those that are not known, with everything derived from them, in one transaction.
+    async fn store_new(
         &mut self,
-        txn: &Transaction,
-        listens: &Listens,
-    ) -> Result<(Option<(String, Segment)>, Vec<(Arc<str>, u32)>), DbError> {
-        if listens.is_empty() {
-            return Ok((None, Vec::new()));
+        firsts: &[&AcceptedEvent],
+        known: &HashMap<EventKey, i64>,
+    ) -> Result<Stored, DbError> {
+        let new: Vec<&AcceptedEvent> =
+            firsts.iter().copied().filter(|first| known.is_empty() || !known.contains_key(&first.event.key)).collect();
+        if new.is_empty() {
+            return Ok(Stored::default());
         }
-        let mut user_ids: Vec<&Arc<str>> = listens.values().flatten().map(|(_, user_id)| user_id).collect();
-        user_ids.sort_unstable();
-        user_ids.dedup();
-        let (numbers, learned) = self.listener_numbers.resolve(txn, &user_ids).await?;
-        let segment = segment_of(listens, &numbers);
-        // Sorts by time of commit, so that the oldest are merged first.
-        let id = uuid::Uuid::now_v7().to_string();
-        audience::append_segment(txn, &id, segment.encode()).await?;
-        Ok((Some((id, segment)), learned))
+        let logged: Vec<&Event> = new.iter().map(|accepted| &accepted.event).collect();
+        let unknown = self.listener_numbers.unknown(logged.iter().filter_map(|event| event.user_id.as_ref()));
+        self.listener_numbers.reserve(&self.parts.database, unknown.len()).await?;
+
+        let txn = self.parts.database.begin_write().await?;
+        let learned = self.listener_numbers.learn(&txn, &unknown).await?;
+        // What follows from the events is computed while the database inserts them.
+        let (inserted, derived) = futures_util::join!(events::insert(&txn, &logged), self.derive(&new, &learned));
+        inserted?;
+        catalogue::fill_in(&txn, &derived.facts.entries).await?;
+        let segment = append_segment(&txn, derived.segment).await?;
+        let changed = Changed::Entities(derived.entities);
+        let word = CommitWord::new(&self.parts.process_id, derived.extent, &changed);
+        notify::notify(&txn, &word.to_text()).await?;
+        // Last, so that row locks are held only for a moment.
+        rollups::apply_money_deltas(&txn, self.parts.slot, &derived.money_rows).await?;
+        rollups::apply_deltas(&txn, self.parts.slot, &derived.rollup_rows).await?;
+        txn.commit().await?;
+        Ok(Stored { facts: derived.facts, learned, segment, changed: Some((changed, derived.extent)) })
+    }
+
+    /// What follows from events that are new. Pauses often, so that it can share a task with statements.
+    async fn derive(&self, new: &[&AcceptedEvent], learned: &LearnedNumbers) -> Derived {
+        let mut deltas = Deltas::default();
+        for some in new.chunks(EVENTS_BETWEEN_PAUSES) {
+            for accepted in some {
+                let number_of = |user_id: &str| self.listener_numbers.get(user_id, learned);
+                deltas.add(&accepted.event, &self.parts.rules, number_of);
+            }
+            tokio::task::yield_now().await;
+        }
+        let facts = self.known_facts.sift(new.iter().copied());
+        tokio::task::yield_now().await;
+        let segment = Segment::of(deltas.take_listens());
+        tokio::task::yield_now().await;
+        Derived {
+            facts,
+            segment,
+            entities: deltas.entities().cloned().collect(),
+            // They are sorted by time.
+            extent: (new[0].event.key.occurred_at_ms, new[new.len() - 1].event.key.occurred_at_ms),
+            money_rows: deltas.money_rows(),
+            rollup_rows: deltas.rollup_rows(),
+        }
     }
 
     fn after_commit(&mut self, committed: Committed) -> Vec<EventStatus> {
-        self.known_facts.remember(committed.facts);
-        self.listener_numbers.remember(committed.listeners_learned);
-        if let Some((id, segment)) = &committed.segment {
+        let Committed { statuses, stored } = committed;
+        self.known_facts.remember(stored.facts);
+        self.listener_numbers.remember(stored.learned);
+        if let Some((id, segment)) = &stored.segment {
             self.parts.open_audience.add(id, segment);
         }
-        if let Some((oldest_ms, newest_ms)) = committed.extent {
-            self.parts.watermark.extend(oldest_ms, newest_ms);
+        if let Some((changed, (oldest_ms, newest_ms))) = &stored.changed {
+            self.parts.watermark.extend(*oldest_ms, *newest_ms);
             for observer in &self.parts.observers {
-                observer.committed(&committed.changed);
+                observer.committed(changed);
             }
         }
-        committed.statuses
+        statuses
     }
+}
+
+/// Whatever came while the last batch was being written makes the next one: small when it is quiet,
+/// large under load.
+///
+/// Clients that send one request after the other would fall into two groups that take turns, each
+/// waiting for the other's commit. So those `answered` just now get a moment to come back; where
+/// there was only one of them, nobody waits for anybody.
+async fn gather(
+    first: Submission,
+    waiting: &mut mpsc::UnboundedReceiver<Submission>,
+    answered: usize,
+) -> Vec<Submission> {
+    let expected = if answered > 1 { answered + 1 + waiting.len() } else { 0 };
+    let began = Instant::now();
+    let mut count = first.events.len();
+    let mut batch = vec![first];
+    while count < BATCH_EVENTS_MAX {
+        match waiting.try_recv() {
+            Ok(next) => {
+                count += next.events.len();
+                batch.push(next);
+            }
+            Err(_) if batch.len() < expected && began.elapsed() < GATHER_FOR => tokio::task::yield_now().await,
+            Err(_) => break,
+        }
+    }
+    batch
 }
 
 /// The events' places grouped by key, sorted by key; a group's first came first.
@@ -262,12 +332,13 @@ fn sorted_distinct(events: &[&AcceptedEvent]) -> Vec<Vec<usize>> {
     places.chunk_by(|one, next| events[*one].event.key == events[*next].event.key).map(<[usize]>::to_vec).collect()
 }
 
-fn statuses(events: &[&AcceptedEvent], order: &[Vec<usize>], inserted: &[Inserted]) -> Vec<EventStatus> {
+fn statuses(events: &[&AcceptedEvent], order: &[Vec<usize>], known: &HashMap<EventKey, i64>) -> Vec<EventStatus> {
     let mut statuses = vec![EventStatus::Accepted; events.len()];
-    for (group, outcome) in order.iter().zip(inserted) {
-        let (stored_hash, repeated) = match outcome {
-            Inserted::New => (events[group[0]].event.content_hash, &group[1..]),
-            Inserted::Known { content_hash } => (*content_hash, &group[..]),
+    for group in order {
+        let first = &events[group[0]].event;
+        let (stored_hash, repeated) = match known.get(&first.key) {
+            None => (first.content_hash, &group[1..]),
+            Some(content_hash) => (*content_hash, &group[..]),
         };
         for place in repeated {
             let is_same = events[*place].event.content_hash == stored_hash;
@@ -277,21 +348,15 @@ fn statuses(events: &[&AcceptedEvent], order: &[Vec<usize>], inserted: &[Inserte
     statuses
 }
 
-fn segment_of(listens: &Listens, numbers: &HashMap<&Arc<str>, u32>) -> Segment {
-    let mut sets = Vec::with_capacity(listens.len());
-    for (entity, listens) in listens {
-        let mut pairs: Vec<(i64, u32)> = listens.iter().map(|(hour, user_id)| (*hour, numbers[user_id])).collect();
-        pairs.sort_unstable();
-        pairs.dedup();
-        for same_hour in pairs.chunk_by(|one, next| one.0 == next.0) {
-            sets.push(SegmentSet {
-                entity: entity.clone(),
-                hour_ms: same_hour[0].0,
-                listeners: same_hour.iter().map(|(_, number)| *number).collect(),
-            });
-        }
+/// Stores the listeners of a commit under an id; nothing where there are none.
+async fn append_segment(txn: &Transaction, segment: Segment) -> Result<Option<(String, Segment)>, DbError> {
+    if segment.0.is_empty() {
+        return Ok(None);
     }
-    Segment(sets)
+    // Sorts by time of commit, so that the oldest are merged first.
+    let id = uuid::Uuid::now_v7().to_string();
+    audience::append_segment(txn, &id, segment.encode()).await?;
+    Ok(Some((id, segment)))
 }
 
 /// An error and its causes in one line, for the log.

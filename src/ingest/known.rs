@@ -9,7 +9,7 @@ use std::{
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use crate::{
-    db::{Connection, Database, DbError, queries::listeners},
+    db::{Database, DbError, Transaction, queries::listeners},
     domain::{catalogue::CatalogueEntry, entity::EntityRef, event::AcceptedEvent},
 };
 
@@ -23,9 +23,10 @@ pub struct KnownFacts {
 const FACTS_MAX: usize = 1_000_000;
 
 /// Catalogue entries of a batch that are not known to be stored.
+#[derive(Default)]
 pub struct NewFacts {
     pub entries: Vec<CatalogueEntry>,
-    hashes: Vec<u64>,
+    hashes: FxHashSet<u64>,
 }
 
 impl KnownFacts {
@@ -33,34 +34,15 @@ impl KnownFacts {
     pub fn sift<'a>(&self, events: impl Iterator<Item = &'a AcceptedEvent>) -> NewFacts {
         let mut hashes = FxHashSet::default();
         let mut entries: BTreeMap<EntityRef, CatalogueEntry> = BTreeMap::new();
-        for event in events {
-            for entry in event.catalogue_entries() {
-                let hash = FxBuildHasher.hash_one((
-                    &entry.entity,
-                    &entry.title,
-                    &entry.artist_id,
-                    &entry.album_id,
-                    &entry.genre,
-                    entry.duration_ms,
-                ));
-                if self.facts.contains(&hash) || !hashes.insert(hash) {
-                    continue;
-                }
-                match entries.get_mut(&entry.entity) {
-                    None => {
-                        entries.insert(entry.entity.clone(), entry);
-                    }
-                    Some(first) => {
-                        first.title = first.title.take().or(entry.title);
-                        first.artist_id = first.artist_id.take().or(entry.artist_id);
-                        first.album_id = first.album_id.take().or(entry.album_id);
-                        first.genre = first.genre.take().or(entry.genre);
-                        first.duration_ms = first.duration_ms.or(entry.duration_ms);
-                    }
-                }
+        for fact in events.flat_map(AcceptedEvent::facts) {
+            let hash = FxBuildHasher.hash_one(fact);
+            if self.facts.contains(&hash) || !hashes.insert(hash) {
+                continue;
             }
+            let entity = EntityRef { kind: fact.kind, id: fact.id.clone() };
+            fact.fill_in(entries.entry(entity.clone()).or_insert_with(|| CatalogueEntry::bare(entity)));
         }
-        NewFacts { entries: entries.into_values().collect(), hashes: hashes.into_iter().collect() }
+        NewFacts { entries: entries.into_values().collect(), hashes }
     }
 
     /// Remembers facts once they are committed.
@@ -71,6 +53,9 @@ impl KnownFacts {
         self.facts.extend(facts.hashes);
     }
 }
+
+/// Numbers that are not remembered before the transaction that learned them is committed.
+pub type LearnedNumbers = FxHashMap<Arc<str>, u32>;
 
 /// The numbers that stand for listeners, as far as this process knows them. Bounded likewise.
 #[derive(Default)]
@@ -88,13 +73,20 @@ const BLOCK_LENGTH: i64 = 4_096;
 const BLOCK_NAME: &str = "listener";
 
 impl ListenerNumbers {
-    /// Makes sure that as many new listeners can be numbered; before the transaction, because SQLite
+    /// The people among these whose numbers this process does not know, sorted, each once.
+    pub fn unknown<'a>(&self, user_ids: impl Iterator<Item = &'a Arc<str>>) -> Vec<&'a Arc<str>> {
+        let mut unknown: Vec<_> = user_ids.filter(|user_id| !self.known.contains_key(*user_id)).collect();
+        unknown.sort_unstable();
+        unknown.dedup();
+        unknown
+    }
+
+    /// Makes sure that so many new listeners can be numbered; before the transaction, because SQLite
     /// has only one.
-    pub async fn reserve(&mut self, database: &Database, user_ids: &[&Arc<str>]) -> Result<(), DbError> {
-        let unknown = user_ids.iter().filter(|user_id| !self.known.contains_key(**user_id)).count();
-        let unknown = i64::try_from(unknown).unwrap_or(i64::MAX);
-        if self.end - self.next < unknown {
-            let length = unknown.max(BLOCK_LENGTH);
+    pub async fn reserve(&mut self, database: &Database, count: usize) -> Result<(), DbError> {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        if self.end - self.next < count {
+            let length = count.max(BLOCK_LENGTH);
             let txn = database.begin_write().await?;
             let first = listeners::lease_block(&txn, BLOCK_NAME, length).await?;
             txn.commit().await?;
@@ -103,47 +95,36 @@ impl ListenerNumbers {
         Ok(())
     }
 
-    /// The numbers of all these people (sorted, distinct), new ones inserted in this transaction.
-    /// Call [`Self::remember`] with the second part once it is committed.
-    pub async fn resolve<'a, C: Connection>(
-        &mut self,
-        conn: &C,
-        user_ids: &[&'a Arc<str>],
-    ) -> Result<(HashMap<&'a Arc<str>, u32>, Vec<(Arc<str>, u32)>), DbError> {
-        let mut numbers = HashMap::with_capacity(user_ids.len());
-        let mut unknown: Vec<&'a Arc<str>> = Vec::new();
-        for user_id in user_ids {
-            match self.known.get(*user_id) {
-                Some(number) => {
-                    numbers.insert(*user_id, *number);
-                }
-                None => unknown.push(user_id),
-            }
-        }
+    /// The numbers of these unknown people, new ones inserted in this transaction.
+    /// Call [`Self::remember`] with them once it is committed.
+    pub async fn learn(&mut self, txn: &Transaction, unknown: &[&Arc<str>]) -> Result<LearnedNumbers, DbError> {
         if unknown.is_empty() {
-            return Ok((numbers, Vec::new()));
+            return Ok(LearnedNumbers::default());
         }
-        let mut found = find(conn, &unknown).await?;
-        let missing: Vec<(&str, u32)> = unknown
+        let user_ids: Vec<&str> = unknown.iter().map(|user_id| &***user_id).collect();
+        let mut found: HashMap<String, u32> = listeners::list_numbers(txn, &user_ids).await?.into_iter().collect();
+        let missing: Vec<(&Arc<str>, u32)> = unknown
             .iter()
-            .filter(|user_id| !found.contains_key(user_id.as_ref() as &str))
-            .map(|user_id| (&***user_id, self.take_number()))
+            .filter(|user_id| !found.contains_key(&****user_id))
+            .map(|user_id| (*user_id, self.take_number()))
             .collect();
-        if !missing.is_empty() {
-            listeners::insert_numbers(conn, &missing).await?;
-            // Another process may have been faster with some: its numbers are the ones that count.
-            found = find(conn, &unknown).await?;
+        let inserted = listeners::insert_numbers(txn, &missing).await?;
+        if inserted < missing.len() as u64 {
+            // Another process was faster with some: its numbers are the ones that count.
+            found = listeners::list_numbers(txn, &user_ids).await?.into_iter().collect();
+        } else {
+            found.extend(missing.into_iter().map(|(user_id, number)| (user_id.to_string(), number)));
         }
-        let mut learned = Vec::with_capacity(unknown.len());
-        for user_id in unknown {
-            let number = *found.get(&**user_id).ok_or(DbError::Corrupt("a listener has no number"))?;
-            numbers.insert(user_id, number);
-            learned.push((user_id.clone(), number));
-        }
-        Ok((numbers, learned))
+        let number = |user_id: &str| found.get(user_id).copied().ok_or(DbError::Corrupt("a listener has no number"));
+        unknown.iter().map(|user_id| Ok(((*user_id).clone(), number(user_id)?))).collect()
     }
 
-    pub fn remember(&mut self, learned: Vec<(Arc<str>, u32)>) {
+    /// A person's number, if it is known or has been learned just now.
+    pub fn get(&self, user_id: &str, learned: &LearnedNumbers) -> Option<u32> {
+        self.known.get(user_id).or_else(|| learned.get(user_id)).copied()
+    }
+
+    pub fn remember(&mut self, learned: LearnedNumbers) {
         if self.known.len() + learned.len() > LISTENERS_MAX {
             self.known.clear();
         }
@@ -155,9 +136,4 @@ impl ListenerNumbers {
         self.next += 1;
         number
     }
-}
-
-async fn find<C: Connection>(conn: &C, user_ids: &[&Arc<str>]) -> Result<HashMap<String, u32>, DbError> {
-    let user_ids: Vec<&str> = user_ids.iter().map(|user_id| &***user_id).collect();
-    Ok(listeners::list_numbers(conn, &user_ids).await?.into_iter().collect())
 }

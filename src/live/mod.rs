@@ -256,7 +256,7 @@ mod tests {
     }
 
     fn changed() -> Changed {
-        Changed::Entities([EntityRef::new(EntityKind::Song, "song-1")].into())
+        Changed::Entities([EntityRef::new(EntityKind::Song, "song-1")].into_iter().collect())
     }
 
     fn start() -> (Hub, Arc<Counting>) {

@@ -14,75 +14,83 @@ use crate::{
     },
 };
 
-/// Who of an entity's listeners listened in which hour.
-pub type Listens = FxHashMap<EntityRef, Vec<(i64, Arc<str>)>>;
+/// Who of an entity's listeners, by number, listened in which hour.
+pub type Listens = Vec<(i64, u32)>;
 
 /// The sum of what a batch of events adds.
 #[derive(Debug, Default)]
 pub struct Deltas {
-    /// By entity, then by quarter-hour. A batch holds few quarters and many entities.
-    counters: FxHashMap<EntityRef, Vec<(i64, Counters)>>,
+    of_entities: FxHashMap<EntityRef, EntityDelta>,
     money: FxHashMap<EntityRef, BTreeMap<(i64, Arc<str>), MoneyCounters>>,
-    /// Identified people's streams: (start of the hour, user id).
-    pub listens: Listens,
+}
+
+#[derive(Debug, Default)]
+struct EntityDelta {
+    /// By quarter-hour. A batch holds few quarters and many entities.
+    quarters: Vec<(i64, Counters)>,
+    listens: Listens,
 }
 
 impl Deltas {
-    pub fn add(&mut self, event: &Event, rules: &CountingRules) {
+    /// Adds an event; `number_of` gives identified people's numbers, of whom those without one are in no set.
+    pub fn add(&mut self, event: &Event, rules: &CountingRules, number_of: impl Fn(&str) -> Option<u32>) {
         let Some(effect) = effect(event, rules) else { return };
         let at_ms = event.key.occurred_at_ms;
         let quarter = Grain::Quarter.bucket_of(at_ms);
+        let hour = at_ms - at_ms.rem_euclid(HOUR_MS);
+        let listener = event.user_id.as_deref().filter(|_| effect.has_listener).and_then(number_of);
         for kind in EntityKind::ALL {
             let Some(id) = event.entity_id(kind).filter(|_| effect.credits(kind)) else { continue };
             let entity = EntityRef { kind, id: id.clone() };
-            if let Some(user_id) = event.user_id.as_ref().filter(|_| effect.has_listener) {
-                let hour = at_ms - at_ms.rem_euclid(HOUR_MS);
-                self.listens.entry(entity.clone()).or_default().push((hour, user_id.clone()));
-            }
             if let Some(currency) = event.currency.as_deref().filter(|_| effect.money != MoneyCounters::default()) {
                 let by_bucket = self.money.entry(entity.clone()).or_default();
                 by_bucket.entry((quarter, currency.into())).or_default().add(&effect.money);
             }
-            let quarters = self.counters.entry(entity).or_default();
+            let delta = self.of_entities.entry(entity).or_default();
+            if let Some(listener) = listener {
+                delta.listens.push((hour, listener));
+            }
             // Batches are sorted by time, so the last quarter is nearly always the one.
-            match quarters.iter_mut().rev().find(|(bucket, _)| *bucket == quarter) {
+            match delta.quarters.iter_mut().rev().find(|(bucket, _)| *bucket == quarter) {
                 Some((_, counters)) => counters.add(&effect.counters),
-                None => quarters.push((quarter, effect.counters)),
+                None => {
+                    // Most have one: without this a list begins with room for four.
+                    delta.quarters.reserve_exact(1);
+                    delta.quarters.push((quarter, effect.counters));
+                }
             }
         }
     }
 
     pub fn entities(&self) -> impl Iterator<Item = &EntityRef> {
-        self.counters.keys()
+        self.of_entities.keys()
+    }
+
+    /// Takes out who listened to what, in no particular order.
+    pub fn take_listens(&mut self) -> impl Iterator<Item = (&EntityRef, Listens)> {
+        let listens = self.of_entities.iter_mut().map(|(entity, delta)| (entity, std::mem::take(&mut delta.listens)));
+        listens.filter(|(_, listens)| !listens.is_empty())
     }
 
     /// Counter rows of both grains, sorted by key.
     pub fn rollup_rows(&self) -> Vec<RollupRow> {
-        let mut rows = Vec::with_capacity(self.counters.len() * 2);
-        for (entity, quarters) in &self.counters {
-            let mut days: Vec<(i64, Counters)> = Vec::with_capacity(1);
-            for (quarter, counters) in quarters {
-                let day = Grain::Day.bucket_of(*quarter);
-                match days.iter_mut().find(|(bucket, _)| *bucket == day) {
-                    Some((_, sum)) => sum.add(counters),
-                    None => days.push((day, *counters)),
+        let mut deltas: Vec<(&EntityRef, &EntityDelta)> = self.of_entities.iter().collect();
+        deltas.sort_unstable_by_key(|(entity, _)| *entity);
+        // Entities come in order, so that within a bucket their rows do, too.
+        let mut rows: BTreeMap<(Grain, i64), Vec<RollupRow>> = BTreeMap::new();
+        for (entity, delta) in deltas {
+            for (quarter, counters) in &delta.quarters {
+                for grain in [Grain::Quarter, Grain::Day] {
+                    let bucket = grain.bucket_of(*quarter);
+                    let rows = rows.entry((grain, bucket)).or_default();
+                    match rows.last_mut() {
+                        Some(last) if last.entity == *entity => last.counters.add(counters),
+                        _ => rows.push(RollupRow { grain, bucket, entity: entity.clone(), counters: *counters }),
+                    }
                 }
             }
-            let row = |grain| {
-                move |(bucket, counters): &(i64, Counters)| RollupRow {
-                    grain,
-                    bucket: *bucket,
-                    entity: entity.clone(),
-                    counters: *counters,
-                }
-            };
-            rows.extend(quarters.iter().map(row(Grain::Quarter)));
-            rows.extend(days.iter().map(row(Grain::Day)));
         }
-        rows.sort_unstable_by(|one, other| {
-            (one.grain, one.bucket, &one.entity).cmp(&(other.grain, other.bucket, &other.entity))
-        });
-        rows
+        rows.into_values().flatten().collect()
     }
 
     /// Money rows of both grains, sorted by key.

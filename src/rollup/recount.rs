@@ -8,7 +8,6 @@ use roaring::RoaringBitmap;
 
 use super::delta::Deltas;
 use crate::{
-    audience::segment::SegmentSet,
     audience::{first_hourly_day, merge, segment::Segment},
     db::{
         Connection, Database, DbError,
@@ -72,30 +71,16 @@ async fn recount_day<C: Connection>(
         let Some(last) = events.last() else { return Ok(recount) };
         after = Some(last.key);
         recount.events += events.len() as u64;
+        let mut user_ids: Vec<&str> = events.iter().filter_map(|event| event.user_id.as_deref()).collect();
+        user_ids.sort_unstable();
+        user_ids.dedup();
+        let numbers: HashMap<String, u32> = listeners::list_numbers(conn, &user_ids).await?.into_iter().collect();
         for event in &events {
-            recount.deltas.add(event, rules);
-        }
-        add_listens(conn, &mut recount, now_ms).await?;
-    }
-}
-
-/// Moves the listens gathered so far into sets of numbers.
-async fn add_listens<C: Connection>(conn: &C, recount: &mut Recount, now_ms: i64) -> Result<(), DbError> {
-    let listens = std::mem::take(&mut recount.deltas.listens);
-    let mut user_ids: Vec<&str> = listens.values().flatten().map(|(_, user_id)| &**user_id).collect();
-    user_ids.sort_unstable();
-    user_ids.dedup();
-    let numbers: HashMap<String, u32> = listeners::list_numbers(conn, &user_ids).await?.into_iter().collect();
-    let mut segment = Segment::default();
-    for (entity, listens) in &listens {
-        for (hour_ms, user_id) in listens {
             // Somebody without a number can be in no set; the comparison of sets will say so.
-            let listeners = numbers.get(&**user_id).copied().into_iter().collect();
-            segment.0.push(SegmentSet { entity: entity.clone(), hour_ms: *hour_ms, listeners });
+            recount.deltas.add(event, rules, |user_id| numbers.get(user_id).copied());
         }
+        merge::gather(&mut recount.sets, &Segment::of(recount.deltas.take_listens()), now_ms);
     }
-    merge::gather(&mut recount.sets, &segment, now_ms);
-    Ok(())
 }
 
 /// Compares everything stored with a recount, in one snapshot of the database.
@@ -137,7 +122,7 @@ pub async fn verify(
         compare_sets(&mut report, recount.sets, stored);
         from = day + DAY_MS;
     }
-    snapshot.rollback().await?;
+    snapshot.rollback().await.map_err(DbError::from)?;
     Ok(report)
 }
 

@@ -3,15 +3,14 @@
 use std::sync::{Arc, LazyLock};
 
 use roaring::RoaringBitmap;
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::{
     db::{
-        DbError,
+        DbError, Transaction,
         bulk::{BulkInsert, SqlBuilder},
         entities::audience_segment,
+        transaction::Arguments,
     },
     domain::entity::{EntityKind, EntityRef},
 };
@@ -43,20 +42,18 @@ static PUT: LazyLock<BulkInsert> = LazyLock::new(|| {
 });
 
 /// Writes sets as they are given, over what was there. Rows are sorted by key.
-pub async fn put<C: ConnectionTrait>(conn: &C, rows: &[AudienceRow]) -> Result<(), DbError> {
-    let mut values: Vec<Value> = Vec::with_capacity(rows.len() * 5);
-    for row in rows {
+pub async fn put(txn: &Transaction, rows: &[AudienceRow]) -> Result<(), DbError> {
+    let bind = |row: &AudienceRow, arguments: &mut Arguments| {
         let mut bytes = Vec::with_capacity(row.listeners.serialized_size());
-        row.listeners.serialize_into(&mut bytes).map_err(|_| DbError::Corrupt("a listener set cannot be written"))?;
-        values.extend([
-            row.day.into(),
-            row.entity.kind.code().into(),
-            row.entity.id.to_string().into(),
-            row.segment.clone().into(),
-            bytes.into(),
-        ]);
-    }
-    PUT.run(conn, values).await
+        row.listeners.serialize_into(&mut bytes).expect("memory can be written to");
+        arguments.add(row.day);
+        arguments.add(row.entity.kind.code());
+        arguments.add(&row.entity.id);
+        arguments.add(&*row.segment);
+        arguments.add(bytes);
+    };
+    PUT.run(txn, rows, bind).await?;
+    Ok(())
 }
 
 /// The stored sets of many entities of one kind on many days, only those segments.

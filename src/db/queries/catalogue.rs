@@ -1,17 +1,15 @@
 //! What the events told us about songs, albums, playlists and artists.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::{Expr, Func, IntoIden, OnConflict},
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::{
     db::{
-        DbError,
+        DbError, Transaction,
+        bulk::BulkInsert,
         entities::{album, artist, playlist, song},
+        transaction::Arguments,
     },
     domain::{
         catalogue::CatalogueEntry,
@@ -19,67 +17,57 @@ use crate::{
     },
 };
 
-/// Adds what the catalogue does not know yet. What it knows stays: a later event never overwrites a
-/// title or an owner. Entries are sorted and hold no entity twice.
-pub async fn fill_in<C: ConnectionTrait>(conn: &C, entries: &[CatalogueEntry]) -> Result<(), DbError> {
-    for same_kind in entries.chunk_by(|one, next| one.entity.kind == next.entity.kind) {
-        for chunk in same_kind.chunks(1_000) {
-            fill_in_kind(conn, chunk).await?;
-        }
-    }
-    Ok(())
-}
+static FILL_SONGS: LazyLock<BulkInsert> = LazyLock::new(|| {
+    BulkInsert::new(
+        "INSERT INTO song (id, title, artist_id, album_id, genre, duration_ms)",
+        6,
+        keep_known("song", &["title", "artist_id", "album_id", "genre", "duration_ms"]),
+    )
+});
 
-async fn fill_in_kind<C: ConnectionTrait>(conn: &C, entries: &[CatalogueEntry]) -> Result<(), DbError> {
-    let owned = |text: &Option<Arc<str>>| Set(text.as_deref().map(str::to_owned));
-    let id = |entry: &CatalogueEntry| Set(entry.entity.id.to_string());
-    match entries[0].entity.kind {
-        EntityKind::Song => {
-            let rows = entries.iter().map(|entry| song::ActiveModel {
-                id: id(entry),
-                title: owned(&entry.title),
-                artist_id: owned(&entry.artist_id),
-                album_id: owned(&entry.album_id),
-                genre: owned(&entry.genre),
-                duration_ms: Set(entry.duration_ms),
-            });
-            use song::Column::*;
-            let fill = keep_known(song::Entity, Id, [Title, ArtistId, AlbumId, Genre, DurationMs]);
-            song::Entity::insert_many(rows).on_conflict(fill).exec_without_returning(conn).await?;
-        }
-        EntityKind::Album => {
-            let rows = entries.iter().map(|entry| album::ActiveModel {
-                id: id(entry),
-                title: owned(&entry.title),
-                artist_id: owned(&entry.artist_id),
-            });
-            use album::Column::*;
-            let fill = keep_known(album::Entity, Id, [Title, ArtistId]);
-            album::Entity::insert_many(rows).on_conflict(fill).exec_without_returning(conn).await?;
-        }
-        EntityKind::Playlist => {
-            let rows = entries.iter().map(|entry| playlist::ActiveModel { id: id(entry), title: owned(&entry.title) });
-            let fill = keep_known(playlist::Entity, playlist::Column::Id, [playlist::Column::Title]);
-            playlist::Entity::insert_many(rows).on_conflict(fill).exec_without_returning(conn).await?;
-        }
-        EntityKind::Artist => {
-            let rows = entries.iter().map(|entry| artist::ActiveModel { id: id(entry), title: owned(&entry.title) });
-            let fill = keep_known(artist::Entity, artist::Column::Id, [artist::Column::Title]);
-            artist::Entity::insert_many(rows).on_conflict(fill).exec_without_returning(conn).await?;
-        }
-    }
-    Ok(())
-}
+static FILL_ALBUMS: LazyLock<BulkInsert> = LazyLock::new(|| {
+    BulkInsert::new("INSERT INTO album (id, title, artist_id)", 3, keep_known("album", &["title", "artist_id"]))
+});
+
+static FILL_PLAYLISTS: LazyLock<BulkInsert> =
+    LazyLock::new(|| BulkInsert::new("INSERT INTO playlist (id, title)", 2, keep_known("playlist", &["title"])));
+
+static FILL_ARTISTS: LazyLock<BulkInsert> =
+    LazyLock::new(|| BulkInsert::new("INSERT INTO artist (id, title)", 2, keep_known("artist", &["title"])));
 
 /// `ON CONFLICT (id) DO UPDATE SET title = COALESCE(song.title, excluded.title), …`
-fn keep_known<E: EntityTrait + Copy, C: ColumnTrait, const N: usize>(table: E, id: C, columns: [C; N]) -> OnConflict {
-    let mut on_conflict = OnConflict::column(id);
-    for column in columns {
-        let known = Expr::col((table.into_iden(), column.into_iden()));
-        let told = Expr::col(("excluded", column.into_iden()));
-        on_conflict.value(column, Func::coalesce([known, told]));
+fn keep_known(table: &str, columns: &[&str]) -> String {
+    let kept: Vec<String> =
+        columns.iter().map(|column| format!("{column} = COALESCE({table}.{column}, excluded.{column})")).collect();
+    format!("ON CONFLICT (id) DO UPDATE SET {}", kept.join(", "))
+}
+
+/// Adds what the catalogue does not know yet. What it knows stays: a later event never overwrites a
+/// title or an owner. Entries are sorted and hold no entity twice.
+pub async fn fill_in(txn: &Transaction, entries: &[CatalogueEntry]) -> Result<(), DbError> {
+    for same_kind in entries.chunk_by(|one, next| one.entity.kind == next.entity.kind) {
+        let kind = same_kind[0].entity.kind;
+        let statement = match kind {
+            EntityKind::Song => &FILL_SONGS,
+            EntityKind::Album => &FILL_ALBUMS,
+            EntityKind::Playlist => &FILL_PLAYLISTS,
+            EntityKind::Artist => &FILL_ARTISTS,
+        };
+        let bind = |entry: &CatalogueEntry, arguments: &mut Arguments| {
+            arguments.add(&entry.entity.id);
+            arguments.add(&entry.title);
+            if matches!(kind, EntityKind::Song | EntityKind::Album) {
+                arguments.add(&entry.artist_id);
+            }
+            if kind == EntityKind::Song {
+                arguments.add(&entry.album_id);
+                arguments.add(&entry.genre);
+                arguments.add(entry.duration_ms);
+            }
+        };
+        statement.run(txn, same_kind, bind).await?;
     }
-    on_conflict
+    Ok(())
 }
 
 /// The entries of one kind that exist among `ids`, in no particular order.

@@ -2,13 +2,14 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, TransactionTrait, Value};
+use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::{
     db::{
-        DbError,
+        DbError, Transaction,
         bulk::{BulkInsert, SqlBuilder},
         statement,
+        transaction::Arguments,
     },
     domain::event::{Event, EventKey},
 };
@@ -23,56 +24,29 @@ static INSERT: LazyLock<BulkInsert> = LazyLock::new(|| {
     )
 });
 
-/// What became of one event of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Inserted {
-    New,
-    /// The key was there before, with this content.
-    Known {
-        content_hash: i64,
-    },
-}
-
-/// Stores the events that are new and tells which they are, in the order given.
+/// Stores events, all of them or none: [`DbError::is_unique_violation`] says that at least one of their
+/// keys is known.
 ///
 /// `events` are sorted by key and hold no key twice: two writers that meet in a key then wait for each
 /// other in one order, and never dead-lock.
-///
-/// Nearly every batch is all new, so rows are inserted plainly under a savepoint; only where that meets
-/// a known key are the keys looked up. (`RETURNING` would cost 2.6 times the insert on SQLite.)
-pub async fn insert_new(txn: &DatabaseTransaction, events: &[&Event]) -> Result<Vec<Inserted>, DbError> {
-    let mut outcomes = vec![Inserted::New; events.len()];
-    let chunk_length = INSERT.rows_max();
-    for (chunk, outcomes) in events.chunks(chunk_length).zip(outcomes.chunks_mut(chunk_length)) {
-        let mut unknown: Vec<usize> = (0..chunk.len()).collect();
-        while !unknown.is_empty() {
-            let savepoint = txn.begin().await?;
-            let values = unknown.iter().flat_map(|index| row(chunk[*index])).collect();
-            match INSERT.run(&savepoint, values).await {
-                Ok(()) => {
-                    savepoint.commit().await?;
-                    break;
-                }
-                Err(error) if error.is_unique_violation() => savepoint.rollback().await?,
-                Err(error) => return Err(error),
-            }
-            // Another writer may commit one of our keys between this look and the next try; each
-            // round then finds at least one more, so the loop ends.
-            let keys: Vec<EventKey> = unknown.iter().map(|index| chunk[*index].key).collect();
-            let known = find_known(txn, &keys).await?;
-            unknown.retain(|index| match known.get(&chunk[*index].key) {
-                Some(content_hash) => {
-                    outcomes[*index] = Inserted::Known { content_hash: *content_hash };
-                    false
-                }
-                None => true,
-            });
-        }
-    }
-    Ok(outcomes)
+pub async fn insert(txn: &Transaction, events: &[&Event]) -> Result<(), DbError> {
+    INSERT.run(txn, events, |event, arguments| bind(event, arguments)).await?;
+    Ok(())
 }
 
-async fn find_known<C: ConnectionTrait>(conn: &C, keys: &[EventKey]) -> Result<HashMap<EventKey, i64>, DbError> {
+/// Those of the keys that are stored, with the hash of their content.
+pub async fn list_known<C: ConnectionTrait>(conn: &C, keys: &[EventKey]) -> Result<HashMap<EventKey, i64>, DbError> {
+    let mut known = HashMap::new();
+    for keys in keys.chunks(KEYS_AT_ONCE) {
+        known.extend(find_known(conn, keys).await?);
+    }
+    Ok(known)
+}
+
+/// Two parameters each.
+const KEYS_AT_ONCE: usize = 512;
+
+async fn find_known<C: ConnectionTrait>(conn: &C, keys: &[EventKey]) -> Result<Vec<(EventKey, i64)>, DbError> {
     let mut sql = SqlBuilder::new(conn, "WITH key (at, hash) AS (VALUES ");
     for (index, key) in keys.iter().enumerate() {
         sql.push(if index == 0 { "(" } else { ", (" }).bind(key.occurred_at_ms);
@@ -92,35 +66,31 @@ async fn find_known<C: ConnectionTrait>(conn: &C, keys: &[EventKey]) -> Result<H
         .collect()
 }
 
-fn row(event: &Event) -> [Value; 24] {
-    let text = |text: &Option<String>| Value::from(text.clone());
-    let id = |id: &Option<std::sync::Arc<str>>| Value::from(id.as_deref().map(str::to_owned));
-    [
-        event.key.occurred_at_ms.into(),
-        event.key.hash.to_vec().into(),
-        event.content_hash.into(),
-        event.received_at_ms.into(),
-        event.source.to_string().into(),
-        event.event_id.clone().into(),
-        event.event_type.clone().into(),
-        id(&event.user_id),
-        text(&event.anonymous_id),
-        id(&event.song_id),
-        id(&event.album_id),
-        id(&event.playlist_id),
-        id(&event.artist_id),
-        text(&event.genre),
-        text(&event.country),
-        text(&event.listening_source),
-        text(&event.device),
-        event.played_ms.into(),
-        event.duration_ms.into(),
-        event.ended_by_user.map(i64::from).into(),
-        event.count.into(),
-        event.amount_minor.into(),
-        text(&event.currency),
-        text(&event.properties),
-    ]
+fn bind(event: &Event, arguments: &mut Arguments) {
+    arguments.add(event.key.occurred_at_ms);
+    arguments.add(&event.key.hash[..]);
+    arguments.add(event.content_hash);
+    arguments.add(event.received_at_ms);
+    arguments.add(&event.source);
+    arguments.add(&*event.event_id);
+    arguments.add(&*event.event_type);
+    arguments.add(&event.user_id);
+    arguments.add(event.anonymous_id.as_deref());
+    arguments.add(&event.song_id);
+    arguments.add(&event.album_id);
+    arguments.add(&event.playlist_id);
+    arguments.add(&event.artist_id);
+    arguments.add(event.genre.as_deref());
+    arguments.add(event.country.as_deref());
+    arguments.add(event.listening_source.as_deref());
+    arguments.add(event.device.as_deref());
+    arguments.add(event.played_ms);
+    arguments.add(event.duration_ms);
+    arguments.add(event.ended_by_user.map(i64::from));
+    arguments.add(event.count);
+    arguments.add(event.amount_minor);
+    arguments.add(event.currency.as_deref());
+    arguments.add(event.properties.as_deref());
 }
 
 /// Events of `[from_ms, to_ms)` behind `after`, oldest first, at most `limit`.

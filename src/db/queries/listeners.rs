@@ -1,11 +1,18 @@
 //! The numbers that stand for people in the audience sets.
 
+use std::sync::{Arc, LazyLock};
+
 use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::OnConflict};
 
 use crate::db::{
-    DbError,
+    DbError, Transaction,
+    bulk::BulkInsert,
     entities::{listener, sequence_block},
+    transaction::Arguments,
 };
+
+static INSERT: LazyLock<BulkInsert> =
+    LazyLock::new(|| BulkInsert::new("INSERT INTO listener (user_id, number)", 2, "ON CONFLICT (user_id) DO NOTHING"));
 
 /// The numbers of those of `user_ids` that have one.
 pub async fn list_numbers<C: ConnectionTrait>(conn: &C, user_ids: &[&str]) -> Result<Vec<(String, u32)>, DbError> {
@@ -22,19 +29,14 @@ pub async fn list_numbers<C: ConnectionTrait>(conn: &C, user_ids: &[&str]) -> Re
     Ok(numbers)
 }
 
-/// Gives each new person a number; whoever another process was faster with keeps the other number.
-pub async fn insert_numbers<C: ConnectionTrait>(conn: &C, numbers: &[(&str, u32)]) -> Result<(), DbError> {
-    for chunk in numbers.chunks(1_000) {
-        let rows = chunk.iter().map(|(user_id, number)| listener::ActiveModel {
-            user_id: Set((*user_id).to_owned()),
-            number: Set(i64::from(*number)),
-        });
-        listener::Entity::insert_many(rows)
-            .on_conflict(OnConflict::column(listener::Column::UserId).do_nothing().to_owned())
-            .exec_without_returning(conn)
-            .await?;
-    }
-    Ok(())
+/// Gives each new person a number and returns how many got one; whoever another process was faster with
+/// keeps the other number.
+pub async fn insert_numbers(txn: &Transaction, numbers: &[(&Arc<str>, u32)]) -> Result<u64, DbError> {
+    let bind = |(user_id, number): &(&Arc<str>, u32), arguments: &mut Arguments| {
+        arguments.add(*user_id);
+        arguments.add(i64::from(*number));
+    };
+    INSERT.run(txn, numbers, bind).await
 }
 
 /// Takes `length` numbers that nobody else will get; returns the first.

@@ -2,12 +2,13 @@
 
 use std::{fmt::Write, sync::Arc, sync::LazyLock};
 
-use sea_orm::{ConnectionTrait, QueryResult, Value};
+use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::{
     db::{
-        DbError,
+        DbError, Transaction,
         bulk::{BulkInsert, SqlBuilder},
+        transaction::Arguments,
     },
     domain::{
         counting::{Counter, Counters, MoneyCounters},
@@ -78,36 +79,37 @@ fn on_conflict_add(counters: &[Counter]) -> String {
 
 /// Adds deltas to the rollup, under the writer's slot. Rows are sorted by key and hold no key twice, so
 /// that two writers lock rows in one order.
-pub async fn apply_deltas<C: ConnectionTrait>(conn: &C, slot: i16, rows: &[RollupRow]) -> Result<(), DbError> {
-    for (statement, plays_only, width) in [(&ADD_PLAYS, true, Counter::OF_PLAYS), (&ADD_ALL, false, Counter::COUNT)] {
-        let mut values = Vec::with_capacity(rows.len() * (5 + width));
-        for row in rows.iter().filter(|row| row.counters.is_plays_only() == plays_only) {
-            values.extend(key_values(row.grain, row.bucket, &row.entity));
-            values.push(slot.into());
-            values.extend(row.counters.values()[..width].iter().map(|count| Value::from(*count)));
-        }
-        statement.run(conn, values).await?;
+pub async fn apply_deltas(txn: &Transaction, slot: i16, rows: &[RollupRow]) -> Result<(), DbError> {
+    let (of_plays, of_all): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.counters.is_plays_only());
+    for (statement, rows, width) in [(&ADD_PLAYS, of_plays, Counter::OF_PLAYS), (&ADD_ALL, of_all, Counter::COUNT)] {
+        let bind = |row: &&RollupRow, arguments: &mut Arguments| {
+            bind_key(row.grain, row.bucket, &row.entity, arguments);
+            arguments.add(slot);
+            row.counters.values()[..width].iter().for_each(|count| arguments.add(*count));
+        };
+        statement.run(txn, &rows, bind).await?;
     }
     Ok(())
 }
 
 /// Adds money deltas, under the same rules.
-pub async fn apply_money_deltas<C: ConnectionTrait>(conn: &C, slot: i16, rows: &[MoneyRow]) -> Result<(), DbError> {
-    let mut values = Vec::with_capacity(rows.len() * 8);
-    for row in rows {
-        values.extend(key_values(row.grain, row.bucket, &row.entity));
-        values.extend([
-            row.currency.to_string().into(),
-            slot.into(),
-            row.money.gross_minor.into(),
-            row.money.refunded_minor.into(),
-        ]);
-    }
-    ADD_MONEY.run(conn, values).await
+pub async fn apply_money_deltas(txn: &Transaction, slot: i16, rows: &[MoneyRow]) -> Result<(), DbError> {
+    let bind = |row: &MoneyRow, arguments: &mut Arguments| {
+        bind_key(row.grain, row.bucket, &row.entity, arguments);
+        arguments.add(&row.currency);
+        arguments.add(slot);
+        arguments.add(row.money.gross_minor);
+        arguments.add(row.money.refunded_minor);
+    };
+    ADD_MONEY.run(txn, rows, bind).await?;
+    Ok(())
 }
 
-fn key_values(grain: Grain, bucket: i64, entity: &EntityRef) -> [Value; 4] {
-    [grain.code().into(), bucket.into(), entity.kind.code().into(), entity.id.to_string().into()]
+fn bind_key(grain: Grain, bucket: i64, entity: &EntityRef, arguments: &mut Arguments) {
+    arguments.add(grain.code());
+    arguments.add(bucket);
+    arguments.add(entity.kind.code());
+    arguments.add(&entity.id);
 }
 
 /// Counters of many entities of one kind in many buckets. Shape: one row per entity, bucket and slot
