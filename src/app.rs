@@ -31,6 +31,7 @@ use crate::{
         committer::{self, CommitterParts, error_chain},
     },
     live::{Answer, Answers, Hub, Question},
+    rollup::fold,
     telemetry::Metrics,
 };
 
@@ -40,6 +41,8 @@ const SLOT_LEASE_MS: i64 = 60_000;
 const SLOT_RENEWAL: Duration = Duration::from_secs(15);
 /// How often other processes' work is looked for, besides every word of a commit.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How often closed days are looked through for rows of several slots; a day closes once in 24 hours.
+const FOLD_INTERVAL: Duration = Duration::from_secs(6 * 3_600);
 /// A database that is not up yet is waited for so long at start.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -169,7 +172,8 @@ impl Core {
         ));
         if !self.database.is_sqlite() {
             let (database, process_id) = (self.database.clone(), self.process_id.clone());
-            self.tasks.spawn(renew_slot(database, self.slot, process_id, self.clock.clone()));
+            self.tasks.spawn(renew_slot(database.clone(), self.slot, process_id.clone(), self.clock.clone()));
+            self.tasks.spawn(fold_slots(database, process_id, self.clock.clone()));
         }
         let others = OtherProcesses {
             database: self.database.clone(),
@@ -241,6 +245,18 @@ async fn renew_slot(database: Database, slot: i16, holder: String, clock: Shared
     }
 }
 
+/// Folds what several processes counted side by side, at start and every few hours.
+async fn fold_slots(database: Database, holder: String, clock: SharedClock) {
+    loop {
+        match fold::fold_closed_days(&database, &holder, clock.now_ms()).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "folded closed days into slot 0"),
+            Err(error) => tracing::warn!(error = error_chain(&error), "closed days were not folded"),
+        }
+        tokio::time::sleep(FOLD_INTERVAL).await;
+    }
+}
+
 async fn merge_audience(
     database: Database,
     open_audience: Arc<OpenAudience>,
@@ -253,7 +269,7 @@ async fn merge_audience(
     loop {
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
-            () = open_audience.is_large() => {}
+            () = open_audience.grew_large() => {}
         }
         let began = tokio::time::Instant::now();
         let now_ms = clock.now_ms();

@@ -22,11 +22,11 @@ pub const EVENTS_PATH: &str = "/v1/events";
 #[serde(rename_all = "camelCase")]
 pub struct PlatformOptions {
     /// Artists on the platform.
-    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..))]
     artists: u32,
 
     /// Songs on the platform.
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..))]
     songs: u32,
 
     /// Playlists on the platform.

@@ -23,8 +23,12 @@ pub const LEASE: &str = "merge-audience";
 const LEASE_MS: i64 = 120_000;
 /// Rows a transaction: keeps SQLite's only writer waiting for tens of milliseconds, not for seconds.
 const ROWS_PER_TRANSACTION: usize = 2_000;
+/// While more comes in than such small steps merge: commits, which take turns with them, are large then too.
+const ROWS_PER_TRANSACTION_IN_HASTE: usize = 20_000;
 /// Bytes of segments a run: some 200,000 pairs; bounds the memory of a merge after a long back-fill.
 const RUN_SIZE_BYTES: usize = 4 << 20;
+/// Entities whose stored sets one statement reads.
+const IDS_AT_ONCE: usize = 2_048;
 /// Segments read at once.
 const SEGMENTS_AT_ONCE: usize = 64;
 
@@ -45,11 +49,12 @@ pub async fn merge(database: &Database, open: &OpenAudience, holder: &str, now_m
             run.size_bytes += pairs.len();
             run.segment_ids.push(id);
             if run.size_bytes >= RUN_SIZE_BYTES {
-                merged += std::mem::take(&mut run).store(database, holder, now_ms).await?;
+                merged += std::mem::take(&mut run).store(database, open, holder, now_ms).await?;
+                open.follow(database).await?;
             }
         }
     }
-    merged += run.store(database, holder, now_ms).await?;
+    merged += run.store(database, open, holder, now_ms).await?;
     if merged > 0 {
         open.follow(database).await?;
     }
@@ -66,15 +71,22 @@ struct Run {
 
 impl Run {
     /// Unites the sets into their rows and removes the segments; returns how many.
-    async fn store(self, database: &Database, holder: &str, now_ms: i64) -> Result<usize, DbError> {
+    async fn store(
+        self,
+        database: &Database,
+        open: &OpenAudience,
+        holder: &str,
+        now_ms: i64,
+    ) -> Result<usize, DbError> {
         if self.segment_ids.is_empty() {
             return Ok(0);
         }
         let mut sets = self.sets.into_iter().peekable();
         while sets.peek().is_some() {
+            let many = if open.is_large() { ROWS_PER_TRANSACTION_IN_HASTE } else { ROWS_PER_TRANSACTION };
             let rows: Vec<AudienceRow> = sets
                 .by_ref()
-                .take(ROWS_PER_TRANSACTION)
+                .take(many)
                 .map(|((day, entity, segment), listeners)| AudienceRow { day, entity, segment, listeners })
                 .collect();
             let txn = database.begin_write().await?;
@@ -113,12 +125,13 @@ async fn unite_into_rows(txn: &Transaction, mut rows: Vec<AudienceRow>) -> Resul
         let mut segments: Vec<_> = same.iter().map(|row| row.segment.clone()).collect();
         segments.sort_unstable();
         segments.dedup();
-        for stored in audience::list(txn, &[same[0].day], same[0].entity.kind, &ids, &segments).await? {
-            let place =
-                same.binary_search_by(|row| (&row.entity.id, &row.segment).cmp(&(&stored.entity.id, &stored.segment)));
-            // The statement asks for every id with every segment: some of what it finds is not ours.
-            if let Ok(place) = place {
-                same[place].listeners |= stored.listeners;
+        for ids in ids.chunks(IDS_AT_ONCE) {
+            for stored in audience::list(txn, &[same[0].day], same[0].entity.kind, ids, &segments).await? {
+                let key = (&stored.entity.id, &stored.segment);
+                // The statement asks for every id with every segment: some of what it finds is not ours.
+                if let Ok(place) = same.binary_search_by(|row| (&row.entity.id, &row.segment).cmp(&key)) {
+                    same[place].listeners |= stored.listeners;
+                }
             }
         }
     }

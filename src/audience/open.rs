@@ -26,10 +26,14 @@ struct Generation {
     /// Who listened in which hour, as it came. Most entities have a listener or two between merges, for
     /// which a list is a tenth of a bitmap; merges come often enough to keep the long ones short.
     listens: FxHashMap<EntityRef, Vec<(i64, u32)>>,
+    /// How many pairs that are.
+    pairs: usize,
 }
 
-/// Open pairs past which a merge should not wait for its time: some 50 MB.
+/// Open pairs past which a merge should not wait for its time: up to some 100 MB.
 const PAIRS_MANY: usize = 500_000;
+/// Open pairs past which nothing should be added before a merge: three times that.
+const PAIRS_MAX: usize = 3 * PAIRS_MANY;
 
 /// All open sets of this database, its own commits at once and other processes' as they are followed.
 ///
@@ -41,9 +45,10 @@ pub struct OpenAudience {
     /// Held while the database is followed: of two that follow at once, one would begin a generation that
     /// the other then takes for the only one with segments newer than its own list.
     following: tokio::sync::Mutex<()>,
-    /// Pairs added since a merge was last asked for.
+    /// Pairs of all generations.
     pairs: AtomicUsize,
     many: Notify,
+    room: Notify,
 }
 
 impl OpenAudience {
@@ -63,15 +68,32 @@ impl OpenAudience {
             listens.extend(set.listeners.iter().map(|listener| (set.hour_ms, *listener)));
             added += set.listeners.len();
         }
-        if self.pairs.fetch_add(added, Ordering::Relaxed) + added > PAIRS_MANY {
+        newest.pairs += added;
+        self.pairs.fetch_add(added, Ordering::Relaxed);
+        if self.is_large() {
             self.many.notify_one();
         }
     }
 
-    /// Resolves when so much is open that it should be merged.
-    pub async fn is_large(&self) {
+    /// Whether so much is open that it should be merged.
+    pub fn is_large(&self) -> bool {
+        self.pairs.load(Ordering::Relaxed) > PAIRS_MANY
+    }
+
+    /// Resolves when something was added and so much is open that it should be merged.
+    pub async fn grew_large(&self) {
         self.many.notified().await;
-        self.pairs.store(0, Ordering::Relaxed);
+    }
+
+    /// Resolves when there is room for more.
+    pub async fn has_room(&self) {
+        loop {
+            let room = self.room.notified();
+            if self.pairs.load(Ordering::Relaxed) <= PAIRS_MAX {
+                return;
+            }
+            room.await;
+        }
     }
 
     /// Whoever listened to the entity in hours that begin within `hours_ms`.
@@ -110,6 +132,8 @@ impl OpenAudience {
             index += 1;
             is_newest || !generation.segment_ids.is_disjoint(&waiting)
         });
+        self.pairs.store(generations.iter().map(|generation| generation.pairs).sum(), Ordering::Relaxed);
+        self.room.notify_waiters();
         Ok(!unknown.is_empty())
     }
 

@@ -109,6 +109,8 @@ pub fn parse(environment: BTreeMap<String, String>, file: Option<&str>, key: Key
     let mut reader = Reader::new(environment, file);
     let database = database(&mut reader);
     let auth = auth(&mut reader, key);
+    let http = http(&mut reader);
+    let ingest = ingest(&mut reader, http.body_size_bytes_max);
     let settings = Settings {
         database,
         host: reader.parse("HOST", "an IP address such as 127.0.0.1 or 0.0.0.0", IpAddr::from([127, 0, 0, 1])),
@@ -116,8 +118,8 @@ pub fn parse(environment: BTreeMap<String, String>, file: Option<&str>, key: Key
         log_level: log_level(&mut reader),
         log_json: reader.choice("LOG_FORMAT", ["text", "json"]) == "json",
         shutdown_timeout: reader.seconds("SHUTDOWN_TIMEOUT", Duration::from_secs(8)),
-        http: http(&mut reader),
-        ingest: ingest(&mut reader),
+        http,
+        ingest,
         counting: CountingRules { short_songs_count: reader.flag("COUNT_SHORT_SONGS", false) },
         documents: documents(&mut reader),
         introspection: reader.flag("INTROSPECTION", true),
@@ -206,7 +208,16 @@ fn http(reader: &mut Reader) -> HttpSettings {
     }
 }
 
-fn ingest(reader: &mut Reader) -> IngestLimits {
+fn ingest(reader: &mut Reader, request_size_bytes_max: usize) -> IngestLimits {
+    let request_events_max = reader.positive("REQUEST_EVENTS_MAX", 5_000);
+    let queue_size_bytes_max = reader.positive("QUEUE_SIZE_MAX", 64 << 20);
+    // Each event is rounded up to whole KiB.
+    if queue_size_bytes_max < request_size_bytes_max + (request_events_max << 10) {
+        reader.problem(
+            "QUEUE_SIZE_MAX",
+            "must hold one request: REQUEST_SIZE_MAX and 1024 for each of REQUEST_EVENTS_MAX",
+        );
+    }
     let horizon_days: i64 = reader.parse("ACCEPT_HORIZON_DAYS", "a number of days, 0 for no horizon", 0);
     IngestLimits {
         accept: AcceptRules {
@@ -216,8 +227,8 @@ fn ingest(reader: &mut Reader) -> IngestLimits {
             future_tolerance_ms: millis(reader.seconds("FUTURE_TOLERANCE", Duration::from_secs(300))),
             horizon_ms: (horizon_days > 0).then(|| horizon_days.saturating_mul(DAY_MS)),
         },
-        request_events_max: reader.positive("REQUEST_EVENTS_MAX", 5_000),
-        queue_size_bytes_max: reader.positive("QUEUE_SIZE_MAX", 64 << 20),
+        request_events_max,
+        queue_size_bytes_max,
         commit_wait: reader.some_seconds("COMMIT_WAIT", Duration::from_secs(10)),
     }
 }
@@ -281,14 +292,19 @@ mod tests {
     #[test]
     fn every_problem_is_named_at_once() {
         let problems = parse(
-            environment(&[("DATABASE_URL", "mysql://x"), ("PORT", "many"), ("SHUTDOWN_TIMEOUT", "-1")]),
+            environment(&[
+                ("DATABASE_URL", "mysql://x"),
+                ("PORT", "many"),
+                ("SHUTDOWN_TIMEOUT", "-1"),
+                ("QUEUE_SIZE_MAX", "9"),
+            ]),
             Some("prot = 1\nhost = \"nowhere\""),
             KeyNeed::Required,
         )
         .err()
         .unwrap()
         .to_string();
-        for name in ["DATABASE_URL", "PORT", "SHUTDOWN_TIMEOUT", "HOST", "JWT_SECRET", "prot"] {
+        for name in ["DATABASE_URL", "PORT", "SHUTDOWN_TIMEOUT", "HOST", "JWT_SECRET", "QUEUE_SIZE_MAX", "prot"] {
             assert!(problems.contains(name), "{name} is missing in:\n{problems}");
         }
     }

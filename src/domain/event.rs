@@ -239,8 +239,11 @@ pub struct AcceptRules {
 
 /// The longest play or song that makes sense: 30 days. Keeps sums of milliseconds far from overflow.
 const LENGTH_MS_MAX: i64 = 30 * 24 * 3_600_000;
-/// 2^53 - 1, the largest whole number that every JSON reader keeps.
-const LONG_MAX: i64 = (1 << 53) - 1;
+/// What one event may stand for: more than anything that was ever counted, and a million times less than what
+/// the sums of counts hold.
+const COUNT_MAX: i64 = 1_000_000_000_000;
+/// The listening time that one event may stand for.
+const LENGTHS_MS_MAX: i64 = 1_000_000_000_000_000;
 const TITLE_LENGTH_MAX: usize = 1_000;
 
 impl NewEvent {
@@ -389,7 +392,7 @@ impl NewEvent {
             }
         }
         if let Some(count) = self.count {
-            let largest = LONG_MAX / self.played_ms.unwrap_or(1).max(1);
+            let largest = COUNT_MAX.min(LENGTHS_MS_MAX / self.played_ms.unwrap_or(1).max(1));
             if count < 1 || count > largest {
                 return Err(invalid("count", format!("must be a whole number from 1 to {largest} here")));
             }

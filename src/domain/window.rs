@@ -79,15 +79,6 @@ impl Buckets {
     pub fn is_empty(&self) -> bool {
         self.days.is_empty() && self.quarters.iter().all(Range::is_empty)
     }
-
-    pub fn starts(&self, grain: Grain) -> impl Iterator<Item = i64> + use<> {
-        let ranges = match grain {
-            Grain::Day => [self.days.clone(), 0..0],
-            Grain::Quarter => self.quarters.clone(),
-        };
-        let step = usize::try_from(grain.length_ms()).expect("a bucket's length is a small positive number");
-        ranges.into_iter().flat_map(move |range| range.step_by(step))
-    }
 }
 
 /// A calendar period, meant in some time zone.
@@ -254,12 +245,12 @@ mod tests {
     #[test]
     fn windows_fall_into_whole_days_and_edges() {
         let window = Window { from_ms: at("2026-01-01T10:00:00Z"), to_ms: at("2026-01-04T00:30:00Z") };
-        let buckets = window.buckets();
-        assert_eq!(buckets.starts(Grain::Day).count(), 2);
-        assert_eq!(buckets.starts(Grain::Quarter).count(), 14 * 4 + 2);
+        let days = at("2026-01-02T00:00:00Z")..at("2026-01-04T00:00:00Z");
+        let quarters = [window.from_ms..days.start, days.end..window.to_ms];
+        assert_eq!(window.buckets(), Buckets { days, quarters });
         let inside_one_day = Window { from_ms: at("2026-01-01T10:00:00Z"), to_ms: at("2026-01-01T11:00:00Z") };
-        assert_eq!(inside_one_day.buckets().starts(Grain::Quarter).count(), 4);
-        assert_eq!(inside_one_day.buckets().starts(Grain::Day).count(), 0);
+        let quarters = [inside_one_day.from_ms..inside_one_day.to_ms, 0..0];
+        assert_eq!(inside_one_day.buckets(), Buckets { days: 0..0, quarters });
     }
 
     #[test]

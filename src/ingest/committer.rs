@@ -42,6 +42,8 @@ use crate::{
 const BATCH_EVENTS_MAX: usize = 20_000;
 /// How long a batch waits for clients that are about to send again; a commit takes several times as long.
 const GATHER_FOR: Duration = Duration::from_micros(500);
+/// How long a batch waits for listeners to be merged.
+const MERGE_WAIT: Duration = Duration::from_secs(2);
 /// A database that is away is tried this long before the waiting requests are told.
 const RETRY_FOR: Duration = Duration::from_secs(3);
 /// A statement that never returns is given up after this long.
@@ -128,6 +130,9 @@ impl Committer {
                 }
             };
             let Some(first) = first else { return };
+            // Listeners that wait to be merged are held in memory. Where they come faster than they are merged,
+            // events wait in the queue instead, whose size is limited; but never for a merge that does not come.
+            let _ = tokio::time::timeout(MERGE_WAIT, self.parts.open_audience.has_room()).await;
             let batch = gather(first, &mut waiting, answered).await;
             let count: usize = batch.iter().map(|submission| submission.events.len()).sum();
             answered = batch.len();

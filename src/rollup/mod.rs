@@ -1,4 +1,6 @@
-//! From events to numbers: folding a batch into deltas, and recomputing everything from the log.
+//! From events to numbers: folding a batch into deltas, recomputing everything from the log, and bringing
+//! together what several writers counted.
 
 pub mod delta;
+pub mod fold;
 pub mod recount;

@@ -288,7 +288,12 @@ fn large(number: usize) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_is_said_with_429_and_takes_no_memory() {
     let database = TestDatabase::sqlite();
-    let settings = [("QUEUE_SIZE_MAX", "8388608"), ("SQLITE_CACHE_MIB", "8"), ("COMMIT_WAIT", "60")];
+    let settings = [
+        ("QUEUE_SIZE_MAX", "8388608"),
+        ("REQUEST_EVENTS_MAX", "100"),
+        ("SQLITE_CACHE_MIB", "8"),
+        ("COMMIT_WAIT", "60"),
+    ];
     let mut service = Service::start(&database.url, &settings).await;
     let client = reqwest::Client::builder().timeout(Duration::from_secs(120)).build().unwrap();
     let post = |from: usize| {

@@ -7,7 +7,10 @@ use std::sync::{
 
 use backbeat::{
     db::{Database, DatabaseSettings},
-    rollup::recount::{self, Report},
+    rollup::{
+        fold,
+        recount::{self, Report},
+    },
 };
 use roaring::RoaringBitmap;
 use sea_orm::{ConnectionTrait, Statement};
@@ -257,3 +260,39 @@ async fn migrations_go_down_and_up_again_on_postgres() {
         check_migrations_both_ways(database).await;
     }
 }
+
+on_every_database!(closed_days_are_folded_into_one_slot, |database| {
+    let app = App::start_with(&database, Options::at(T0)).await;
+    app.record(&events()).await;
+    // As if a second process had counted half of it, and some of it beside the first.
+    for sql in [
+        "UPDATE rollup SET slot = 7 WHERE entity_kind = 1",
+        "UPDATE money_rollup SET slot = 7",
+        "INSERT INTO rollup (grain, bucket, entity_kind, entity_id, slot, likes) \
+         SELECT grain, bucket, entity_kind, entity_id, 0, 2 FROM rollup WHERE entity_kind = 1",
+        "UPDATE rollup SET likes = likes - 2 WHERE slot = 7",
+    ] {
+        assert!(tamper(&database, sql, None).await > 0, "{sql}");
+    }
+    let slots = async || {
+        let connection = database.connect().await;
+        let sql = "SELECT CAST((SELECT COUNT(*) FROM rollup WHERE slot <> 0) AS BIGINT), \
+                   CAST((SELECT COUNT(*) FROM money_rollup WHERE slot <> 0) AS BIGINT)";
+        let statement = Statement::from_string(connection.get_database_backend(), sql);
+        let row = connection.query_one_raw(statement).await.unwrap().unwrap();
+        connection.close().await.unwrap();
+        (row.try_get_by_index::<i64>(0).unwrap(), row.try_get_by_index::<i64>(1).unwrap())
+    };
+    assert_ne!(slots().await, (0, 0));
+    let database_of_app = &app.core.database;
+    let fold = async |now_ms| fold::fold_closed_days(database_of_app, "test", now_ms).await.unwrap();
+    // The last event's day has not been closed long enough on the morning after.
+    let last_day = 1_781_481_600_000; // 2026-06-15T00:00:00Z
+    fold(last_day + 24 * 3_600_000 + 3_600_000).await;
+    assert_ne!(slots().await, (0, 0));
+    assert_ne!(fold(last_day + 36 * 3_600_000).await, 0);
+    assert_eq!(slots().await, (0, 0));
+    assert_eq!(fold(last_day + 36 * 3_600_000).await, 0);
+    assert_eq!(verify(&app).await, Report { events: 41, days: 7, ..Report::default() });
+    app.stop().await;
+});

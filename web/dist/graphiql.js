@@ -294,7 +294,7 @@ b`.split(/\n/).length!=3?function(s){for(var u=0,h=[],p=s.length;u<=p;){var g=s.
 # Paste an access token into the bar above, press
 # "Use", and run this tab with the play button or
 # Ctrl-Enter: it says who the token speaks for.
-# Without a token the viewer is null.
+# Without a token this asks you for one.
 #
 # The other tabs are examples on the demo data. The
 # book on the left documents every type and field:

@@ -1,8 +1,13 @@
 //! Counters by bucket and entity.
 
-use std::{fmt::Write, sync::Arc, sync::LazyLock};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    ops::Range,
+    sync::{Arc, LazyLock},
+};
 
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::{ConnectionTrait, DatabaseBackend, QueryResult};
 
 use crate::{
     db::{
@@ -113,7 +118,8 @@ fn bind_key(grain: Grain, bucket: i64, entity: &EntityRef, arguments: &mut Argum
 }
 
 /// Counters of many entities of one kind in many buckets. Shape: one row per entity, bucket and slot
-/// that has any; counters that were not asked for are 0. One statement per 8,192 buckets.
+/// that has any, perhaps with days between those asked for; counters that were not asked for are 0. One
+/// statement per 8,192 buckets.
 pub async fn list_counters<C: ConnectionTrait>(
     conn: &C,
     grain: Grain,
@@ -126,7 +132,12 @@ pub async fn list_counters<C: ConnectionTrait>(
     let columns: Vec<&str> = asked.iter().map(|counter| counter.column()).collect();
     let select = format!("SELECT entity_id, bucket, {} FROM rollup", columns.join(", "));
     let mut answers = Vec::new();
-    for row in list_keyed(conn, &select, grain, buckets, kind, ids).await? {
+    let is_indexed = grain == Grain::Day && matches!(kind, EntityKind::Song | EntityKind::Album);
+    let rows = match range_of(buckets).filter(|_| is_indexed) {
+        Some(days) => list_works(conn, &select, days, kind, ids).await?,
+        None => list_keyed(conn, &select, grain, buckets, kind, ids).await?,
+    };
+    for row in rows {
         let mut counters = Counters::default();
         for (index, counter) in asked.iter().enumerate() {
             counters[*counter] = row.try_get_by_index(2 + index)?;
@@ -134,6 +145,35 @@ pub async fn list_counters<C: ConnectionTrait>(
         answers.push((row.try_get_by_index(0)?, row.try_get_by_index(1)?, counters));
     }
     Ok(answers)
+}
+
+/// The first and the last of some days that lie close together; few or scattered ones are sought one by one.
+fn range_of(days: &[i64]) -> Option<(i64, i64)> {
+    const DAYS_FEW: usize = 3;
+    let (first, last) = days.iter().min().zip(days.iter().max())?;
+    let stretch = usize::try_from((last - first) / Grain::Day.length_ms()).ok()?;
+    (days.len() > DAYS_FEW && stretch <= 2 * days.len()).then_some((*first, *last))
+}
+
+/// Song by song, only the days that there are: one short scan each.
+async fn list_works<C: ConnectionTrait>(
+    conn: &C,
+    select: &str,
+    (first, last): (i64, i64),
+    kind: EntityKind,
+    ids: &[Arc<str>],
+) -> Result<Vec<QueryResult>, DbError> {
+    let mut sql = SqlBuilder::new(conn, select);
+    if conn.get_database_backend() == DatabaseBackend::Sqlite {
+        // Without statistics, which nobody keeps up to date here, SQLite would rather scan all days.
+        sql.push(" INDEXED BY rollup_works_by_id");
+    }
+    // In the index's own words, so that the database sees that it holds these rows.
+    sql.push(" WHERE grain = 1 AND entity_kind <= 2 AND entity_kind = ").bind(kind.code());
+    sql.push(" AND bucket >= ").bind(first).push(" AND bucket <= ").bind(last);
+    let ids: Vec<String> = ids.iter().map(|id| id.to_string()).collect();
+    sql.push(" AND entity_id").bind_list(&ids);
+    Ok(conn.query_all_raw(sql.build(conn)).await?)
 }
 
 /// Money of many entities of one kind in many buckets: entity, bucket, currency, money.
@@ -253,52 +293,99 @@ fn step(grain: Grain) -> usize {
 
 /// Every counter row of one UTC day, both grains, summed over slots; for comparing with a recount.
 pub async fn list_day<C: ConnectionTrait>(conn: &C, day: i64) -> Result<Vec<RollupRow>, DbError> {
-    let mut rows: Vec<RollupRow> = Vec::new();
-    for row in list_whole_day(conn, &select_all(), day).await? {
-        let mut counters = Counters::default();
-        for (index, counter) in Counter::ALL.into_iter().enumerate() {
-            counters[counter] = row.try_get_by_index(4 + index)?;
-        }
-        let (grain, bucket, entity) = key(&row)?;
-        match rows.last_mut() {
-            Some(last) if last.grain == grain && last.bucket == bucket && last.entity == entity => {
-                last.counters.add(&counters);
-            }
-            _ => rows.push(RollupRow { grain, bucket, entity, counters }),
-        }
+    let mut rows = Vec::new();
+    for grain in [Grain::Quarter, Grain::Day] {
+        let mut sql = SqlBuilder::new(conn, &format!("SELECT {} FROM rollup", counter_columns()));
+        push_buckets(&mut sql, grain, &(day..day + Grain::Day.length_ms()));
+        rows.extend(conn.query_all_raw(sql.build(conn)).await?);
     }
-    Ok(rows)
-}
-
-fn select_all() -> String {
-    let columns: Vec<&str> = Counter::ALL.iter().map(|counter| counter.column()).collect();
-    format!("SELECT grain, bucket, entity_kind, entity_id, {} FROM rollup", columns.join(", "))
+    summed_counters(rows)
 }
 
 /// Every money row of one UTC day, both grains, summed over slots.
 pub async fn list_money_day<C: ConnectionTrait>(conn: &C, day: i64) -> Result<Vec<MoneyRow>, DbError> {
-    let select =
-        "SELECT grain, bucket, entity_kind, entity_id, currency, gross_minor, refunded_minor FROM money_rollup";
-    let mut rows: Vec<MoneyRow> = Vec::new();
-    for row in list_whole_day(conn, select, day).await? {
-        let money = MoneyCounters { gross_minor: row.try_get_by_index(5)?, refunded_minor: row.try_get_by_index(6)? };
-        let currency: String = row.try_get_by_index(4)?;
-        let (grain, bucket, entity) = key(&row)?;
-        rows.push(MoneyRow { grain, bucket, entity, currency: currency.into(), money });
+    let mut rows = Vec::new();
+    for grain in [Grain::Quarter, Grain::Day] {
+        let mut sql = SqlBuilder::new(conn, &format!("SELECT {MONEY_COLUMNS} FROM money_rollup"));
+        push_buckets(&mut sql, grain, &(day..day + Grain::Day.length_ms()));
+        rows.extend(conn.query_all_raw(sql.build(conn)).await?);
     }
-    rows.sort_by(|one, other| money_key(one).cmp(&money_key(other)));
-    rows.dedup_by(|next, kept| {
-        let same = money_key(next) == money_key(kept);
-        if same {
-            kept.money.add(&next.money);
-        }
-        same
-    });
-    Ok(rows)
+    summed_money(rows)
 }
 
-fn money_key(row: &MoneyRow) -> (Grain, i64, &EntityRef, &str) {
-    (row.grain, row.bucket, &row.entity, &row.currency)
+/// Whether slots other than 0 hold counters or money in these buckets.
+pub async fn has_other_slots<C: ConnectionTrait>(
+    conn: &C,
+    grain: Grain,
+    buckets: &Range<i64>,
+) -> Result<bool, DbError> {
+    for table in ["rollup", "money_rollup"] {
+        let mut sql = SqlBuilder::new(conn, &format!("SELECT 1 FROM {table}"));
+        push_buckets(&mut sql, grain, buckets);
+        sql.push(" AND slot <> 0 LIMIT 1");
+        if conn.query_one_raw(sql.build(conn)).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Takes out what slots other than 0 hold of a kind in these buckets, summed.
+pub async fn take_other_slots(
+    txn: &Transaction,
+    grain: Grain,
+    buckets: &Range<i64>,
+    kind: EntityKind,
+) -> Result<Vec<RollupRow>, DbError> {
+    let mut sql = SqlBuilder::new(txn, "DELETE FROM rollup");
+    push_other_slots(&mut sql, grain, buckets, kind);
+    sql.push(&format!(" RETURNING {}", counter_columns()));
+    summed_counters(txn.query_all_raw(sql.build(txn)).await?)
+}
+
+/// Takes out money likewise.
+pub async fn take_money_of_other_slots(
+    txn: &Transaction,
+    grain: Grain,
+    buckets: &Range<i64>,
+    kind: EntityKind,
+) -> Result<Vec<MoneyRow>, DbError> {
+    let mut sql = SqlBuilder::new(txn, "DELETE FROM money_rollup");
+    push_other_slots(&mut sql, grain, buckets, kind);
+    sql.push(&format!(" RETURNING {MONEY_COLUMNS}"));
+    summed_money(txn.query_all_raw(sql.build(txn)).await?)
+}
+
+fn counter_columns() -> String {
+    let columns: Vec<&str> = Counter::ALL.iter().map(|counter| counter.column()).collect();
+    format!("grain, bucket, entity_kind, entity_id, {}", columns.join(", "))
+}
+
+const MONEY_COLUMNS: &str = "grain, bucket, entity_kind, entity_id, currency, gross_minor, refunded_minor";
+
+/// One row a key, sorted by it.
+fn summed_counters(rows: Vec<QueryResult>) -> Result<Vec<RollupRow>, DbError> {
+    let mut sums: BTreeMap<_, Counters> = BTreeMap::new();
+    for row in rows {
+        let mut counters = Counters::default();
+        for (index, counter) in Counter::ALL.into_iter().enumerate() {
+            counters[counter] = row.try_get_by_index(4 + index)?;
+        }
+        sums.entry(key(&row)?).or_default().add(&counters);
+    }
+    let row = |((grain, bucket, entity), counters)| RollupRow { grain, bucket, entity, counters };
+    Ok(sums.into_iter().map(row).collect())
+}
+
+fn summed_money(rows: Vec<QueryResult>) -> Result<Vec<MoneyRow>, DbError> {
+    let mut sums: BTreeMap<_, MoneyCounters> = BTreeMap::new();
+    for row in rows {
+        let currency: String = row.try_get_by_index(4)?;
+        let money = MoneyCounters { gross_minor: row.try_get_by_index(5)?, refunded_minor: row.try_get_by_index(6)? };
+        sums.entry((key(&row)?, Arc::from(currency))).or_default().add(&money);
+    }
+    let row = |(((grain, bucket, entity), currency), money)| MoneyRow { grain, bucket, entity, currency, money };
+    Ok(sums.into_iter().map(row).collect())
 }
 
 fn key(row: &QueryResult) -> Result<(Grain, i64, EntityRef), DbError> {
@@ -309,21 +396,15 @@ fn key(row: &QueryResult) -> Result<(Grain, i64, EntityRef), DbError> {
     Ok((grain, row.try_get_by_index(1)?, EntityRef::new(kind, id)))
 }
 
-async fn list_whole_day<C: ConnectionTrait>(conn: &C, select: &str, day: i64) -> Result<Vec<QueryResult>, DbError> {
-    let mut rows = Vec::new();
-    for grain in [Grain::Quarter, Grain::Day] {
-        let mut sql = SqlBuilder::new(conn, select);
-        push_day(&mut sql, grain, day);
-        sql.push(" ORDER BY grain, bucket, entity_kind, entity_id");
-        rows.extend(conn.query_all_raw(sql.build(conn)).await?);
-    }
-    Ok(rows)
+fn push_buckets(sql: &mut SqlBuilder, grain: Grain, buckets: &Range<i64>) {
+    sql.push(" WHERE grain = ").bind(grain.code());
+    sql.push(" AND bucket >= ").bind(buckets.start);
+    sql.push(" AND bucket < ").bind(buckets.end);
 }
 
-fn push_day(sql: &mut SqlBuilder, grain: Grain, day: i64) {
-    sql.push(" WHERE grain = ").bind(grain.code());
-    sql.push(" AND bucket >= ").bind(day);
-    sql.push(" AND bucket < ").bind(day + Grain::Day.length_ms());
+fn push_other_slots(sql: &mut SqlBuilder, grain: Grain, buckets: &Range<i64>, kind: EntityKind) {
+    push_buckets(sql, grain, buckets);
+    sql.push(" AND entity_kind = ").bind(kind.code()).push(" AND slot <> 0");
 }
 
 /// Removes every counter and money row of one UTC day.
@@ -331,7 +412,7 @@ pub async fn delete_day<C: ConnectionTrait>(conn: &C, day: i64) -> Result<(), Db
     for table in ["rollup", "money_rollup"] {
         for grain in [Grain::Quarter, Grain::Day] {
             let mut sql = SqlBuilder::new(conn, &format!("DELETE FROM {table}"));
-            push_day(&mut sql, grain, day);
+            push_buckets(&mut sql, grain, &(day..day + Grain::Day.length_ms()));
             conn.execute_raw(sql.build(conn)).await?;
         }
     }
@@ -357,7 +438,7 @@ pub async fn find_next_day<C: ConnectionTrait>(conn: &C, from: i64) -> Result<Op
 /// Keeps every writer out of the rollups until this transaction ends; what they have not committed by
 /// then comes on top. On SQLite a write transaction has no company anyway.
 pub async fn lock_against_writers<C: ConnectionTrait>(conn: &C) -> Result<(), DbError> {
-    if conn.get_database_backend() == sea_orm::DatabaseBackend::Postgres {
+    if conn.get_database_backend() == DatabaseBackend::Postgres {
         // In the order in which writers touch them: the other way round the two would wait for each other.
         conn.execute_unprepared("LOCK TABLE money_rollup, rollup IN EXCLUSIVE MODE").await?;
     }
