@@ -54,7 +54,7 @@ impl Analytics {
     /// Source: whole buckets of the rollup (or the listener sets), every entity of the kind in them; the
     /// answer is shared by everybody who asks at the same time, and kept briefly if it took long.
     pub async fn ranking(&self, question: RankingQuestion) -> Result<Arc<Vec<RankedEntity>>, Arc<DbError>> {
-        self.rankings.get_or_compute(question, || self.compute_ranking(question)).await
+        self.rankings.get_or_compute((None, question), || self.compute_ranking(question)).await
     }
 
     /// How many entities the ranking holds in all.
@@ -116,21 +116,28 @@ impl Analytics {
 
     /// The songs or albums of one artist by a metric, highest first, ties by id.
     ///
-    /// Shape: at most `first`; those with nothing are left out. Source: the catalogue says which are the
-    /// artist's, the rollups what they count.
+    /// Shape: at most the question's depth; those with nothing are left out. Source: the catalogue says which
+    /// are the artist's, the rollups what they count; kept like a ranking.
     pub async fn top_works(
         &self,
+        artist_id: &Arc<str>,
+        question: RankingQuestion,
+    ) -> Result<Arc<Vec<RankedEntity>>, Arc<DbError>> {
+        let key = (Some(artist_id.clone()), question);
+        self.rankings.get_or_compute(key, || self.compute_top_works(artist_id, question)).await
+    }
+
+    async fn compute_top_works(
+        &self,
         artist_id: &str,
-        kind: EntityKind,
-        by: Metric,
-        window: Window,
-        first: usize,
+        question: RankingQuestion,
     ) -> Result<Vec<RankedEntity>, DbError> {
-        let works = catalogue::list_by_artist(self.database.reader(), kind, artist_id, OWN_WORKS_MAX).await?;
+        let RankingQuestion { of, by, window, depth } = question;
+        let works = catalogue::list_by_artist(self.database.reader(), of, artist_id, OWN_WORKS_MAX).await?;
         let entities: Vec<EntityRef> = works.into_iter().map(|work| work.entity).collect();
         let mut ranked = self.values(&entities, by, window).await?;
         sort(&mut ranked);
-        ranked.truncate(first);
+        ranked.truncate(depth);
         Ok(ranked)
     }
 
@@ -163,6 +170,9 @@ fn sort(ranked: &mut [RankedEntity]) {
     });
 }
 
+/// What is ranked: an artist's works, or everything.
+type Ranked = (Option<Arc<str>>, RankingQuestion);
+
 #[derive(Clone)]
 struct CachedRanking {
     list: Arc<Vec<RankedEntity>>,
@@ -174,7 +184,7 @@ struct CachedRanking {
 /// Rankings that were expensive, for a moment; everybody who asks meanwhile waits for one computation.
 #[derive(Clone)]
 pub struct RankingCache {
-    cache: Cache<RankingQuestion, CachedRanking>,
+    cache: Cache<Ranked, CachedRanking>,
     keep_for: Duration,
     commits: Arc<AtomicU64>,
 }
@@ -186,11 +196,7 @@ impl RankingCache {
         Self { cache, keep_for, commits: Arc::default() }
     }
 
-    async fn get_or_compute<F, Fut>(
-        &self,
-        question: RankingQuestion,
-        compute: F,
-    ) -> Result<Arc<Vec<RankedEntity>>, Arc<DbError>>
+    async fn get_or_compute<F, Fut>(&self, ranked: Ranked, compute: F) -> Result<Arc<Vec<RankedEntity>>, Arc<DbError>>
     where
         F: Fn() -> Fut,
         Fut: Future<Output = Result<Vec<RankedEntity>, DbError>>,
@@ -201,24 +207,24 @@ impl RankingCache {
         let is_good = |cached: &CachedRanking| {
             cached.commits >= commits || (cached.took > CHEAP && cached.computed_at.elapsed() < self.keep_for)
         };
-        if let Some(cached) = self.cache.get(&question).await {
+        if let Some(cached) = self.cache.get(&ranked).await {
             if is_good(&cached) {
                 return Ok(cached.list);
             }
-            self.cache.invalidate(&question).await;
+            self.cache.invalidate(&ranked).await;
         }
         let compute_now = || async {
             let began = Instant::now();
             let list = Arc::new(compute().await?);
             Ok(CachedRanking { list, computed_at: Instant::now(), took: began.elapsed(), commits })
         };
-        let shared = self.cache.try_get_with(question, compute_now()).await?;
+        let shared = self.cache.try_get_with(ranked.clone(), compute_now()).await?;
         if is_good(&shared) {
             return Ok(shared.list);
         }
         // We joined a computation that had begun before the last commit.
         let own = compute_now().await.map_err(Arc::new)?;
-        self.cache.insert(question, own.clone()).await;
+        self.cache.insert(ranked, own.clone()).await;
         Ok(own.list)
     }
 }

@@ -25,8 +25,8 @@ const LEASE_MS: i64 = 120_000;
 const ROWS_PER_TRANSACTION: usize = 2_000;
 /// While more comes in than such small steps merge: commits, which take turns with them, are large then too.
 const ROWS_PER_TRANSACTION_IN_HASTE: usize = 20_000;
-/// Bytes of segments a run: some 200,000 pairs; bounds the memory of a merge after a long back-fill.
-const RUN_SIZE_BYTES: usize = 4 << 20;
+/// Sets of a run: some 50 MB. What a merge costs are its sets, so a run gathers as many segments as make them.
+const SETS_PER_RUN: usize = 200_000;
 /// Entities whose stored sets one statement reads.
 const IDS_AT_ONCE: usize = 2_048;
 /// Segments read at once.
@@ -46,9 +46,8 @@ pub async fn merge(database: &Database, open: &OpenAudience, holder: &str, now_m
         for (id, pairs) in audience::list_segments(database.reader(), chunk).await? {
             let segment = Segment::decode(&pairs).map_err(|_| DbError::Corrupt("a segment of listeners"))?;
             gather(&mut run.sets, &segment, now_ms);
-            run.size_bytes += pairs.len();
             run.segment_ids.push(id);
-            if run.size_bytes >= RUN_SIZE_BYTES {
+            if run.sets.len() >= SETS_PER_RUN {
                 merged += std::mem::take(&mut run).store(database, open, holder, now_ms).await?;
                 open.follow(database).await?;
             }
@@ -66,7 +65,6 @@ pub async fn merge(database: &Database, open: &OpenAudience, holder: &str, now_m
 struct Run {
     segment_ids: Vec<String>,
     sets: Sets,
-    size_bytes: usize,
 }
 
 impl Run {

@@ -11,7 +11,7 @@ use super::{
     timeline::{BUCKETS_MAX, Timeline},
 };
 use crate::{
-    analytics::RankedEntity,
+    analytics::{RankedEntity, RankingQuestion},
     domain::{
         catalogue::CatalogueEntry,
         entity::{EntityKind, EntityRef},
@@ -301,8 +301,11 @@ async fn top_works(
     }
     let first = page_size(first, WORKS_MAX)?;
     let window = ctx.analytics().window(during.parse()?, chrono_tz::Tz::UTC);
-    let ranked = ctx.analytics().top_works(&artist.entity.id, kind, metric, window, first).await?;
-    let entries = entries_of(ctx, &ranked).await?;
+    // As many for everybody, so that lists of all lengths are one.
+    let question = RankingQuestion { of: kind, by: metric, window, depth: WORKS_MAX };
+    let ranked = ctx.analytics().top_works(&artist.entity.id, question).await?;
+    let ranked = &ranked[..first.min(ranked.len())];
+    let entries = entries_of(ctx, ranked).await?;
     Ok((1..)
         .zip(ranked)
         .zip(entries)
