@@ -21,7 +21,9 @@ pub fn run(config: Option<&Path>, _: HealthcheckArguments) -> Result<ExitCode, F
     let settings = config::load(config, KeyNeed::Optional)?;
     let host = if settings.host.is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { settings.host };
     let timeout = Duration::from_secs(3);
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(host, settings.port), timeout)?;
+    let address = SocketAddr::new(host, settings.port);
+    let mut stream = TcpStream::connect_timeout(&address, timeout)
+        .map_err(|error| Failure(format!("nothing answers at {address}: {error}")))?;
     stream.set_read_timeout(Some(timeout))?;
     stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();

@@ -14,7 +14,7 @@ use crate::domain::{
 pub enum BodyError {
     #[error("the body is not UTF-8")]
     NotUtf8,
-    #[error("the body is empty; send an event, an array of events, or one event a line")]
+    #[error("the body holds no event; send an event, an array of events, or one event a line")]
     Empty,
     #[error("the body is not JSON: {0}")]
     NotJson(String),
