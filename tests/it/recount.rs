@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use backbeat::{
-    db::{Database, DatabaseSettings},
+    db::{Database, DatabaseSettings, queries::leases},
     rollup::{
         fold,
         recount::{self, Report},
@@ -264,6 +264,10 @@ async fn migrations_go_down_and_up_again_on_postgres() {
 on_every_database!(closed_days_are_folded_into_one_slot, |database| {
     let app = App::start_with(&database, Options::at(T0)).await;
     app.record(&events()).await;
+    // The service folds at its start, perhaps only now: it shall leave this to us.
+    let now_ms = app.core.clock.now_ms();
+    let is_ours = leases::try_acquire(app.core.database.writer(), fold::LEASE, "test", now_ms, 3_600_000).await;
+    assert!(is_ours.unwrap());
     // As if a second process had counted half of it, and some of it beside the first.
     for sql in [
         "UPDATE rollup SET slot = 7 WHERE entity_kind = 1",
