@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    analytics::{Analytics, RankingQuestion},
+    analytics::{Analytics, AnalyticsSettings, RankingQuestion},
     audience::{merge, open::OpenAudience},
     config::Settings,
     db::{
@@ -22,7 +22,6 @@ use crate::{
         commit::{Changed, CommitWord, SharedObserver, Watermark},
         counting::CountingRules,
         measure::MeasureKey,
-        window::DAY_MS,
     },
     graphql::{GraphqlApi, Services},
     http::{self, Edge},
@@ -83,7 +82,7 @@ pub struct CoreSettings {
     pub database: crate::db::DatabaseSettings,
     pub counting: CountingRules,
     pub limits: IngestLimits,
-    pub cache_for: Duration,
+    pub analytics: AnalyticsSettings,
     pub merge_interval: Duration,
     pub clock: SharedClock,
     /// Sees every statement that reads; for tests.
@@ -96,7 +95,7 @@ impl CoreSettings {
             database: settings.database.clone(),
             counting: settings.counting,
             limits: settings.ingest,
-            cache_for: settings.cache_for,
+            analytics: settings.analytics,
             merge_interval: settings.merge_interval,
             clock,
             observer: None,
@@ -124,7 +123,7 @@ impl Core {
             open_audience.clone(),
             watermark.clone(),
             clock.clone(),
-            settings.cache_for,
+            settings.analytics,
         );
         let hub = Hub::new(metrics.clone());
         let observers: Vec<SharedObserver> = vec![Arc::new(analytics.clone()), Arc::new(hub.clone())];
@@ -265,25 +264,19 @@ async fn merge_audience(
     holder: String,
     interval: Duration,
 ) {
-    let mut hours_dropped_on = None;
     loop {
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             () = open_audience.grew_large() => {}
         }
         let began = tokio::time::Instant::now();
-        let now_ms = clock.now_ms();
-        match merge::merge(&database, &open_audience, &holder, now_ms).await {
+        match merge::merge(&database, &open_audience, &holder, clock.now_ms()).await {
             Ok(0) => {}
             Ok(segments) => {
                 metrics.merge_seconds.observe(began.elapsed().as_secs_f64());
                 tracing::debug!(segments, "merged listener segments");
             }
             Err(error) => tracing::warn!(error = error_chain(&error), "listener segments were not merged"),
-        }
-        let today = now_ms - now_ms.rem_euclid(DAY_MS);
-        if hours_dropped_on != Some(today) && merge::drop_old_hours(&database, now_ms).await.is_ok() {
-            hours_dropped_on = Some(today);
         }
         if let Err(error) = database.checkpoint().await {
             tracing::warn!(error = error_chain(&error), "the write-ahead log was not checkpointed");
@@ -390,7 +383,7 @@ async fn answer_questions(analytics: &Analytics, questions: &[Question]) -> Resu
     let key = |question: &Question| match question {
         Question::Metrics { entity, window, zone, need } => {
             let window = analytics.window(*window, *zone);
-            Some(MeasureKey { entity: entity.clone(), window, need: *need })
+            Some(MeasureKey { entity: entity.clone(), window, country: None, need: *need })
         }
         Question::Ranking { .. } => None,
     };

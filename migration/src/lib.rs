@@ -12,6 +12,7 @@ mod m20261122_000003_create_audience;
 mod m20261122_000004_create_catalogue;
 mod m20261122_000005_create_lease;
 mod m20261125_000006_create_genre;
+mod m20261125_000007_create_audience_day;
 
 /// Each table that Citus would distribute, and by which column. All are strings (or, for `event`, a
 /// hash), none is ever updated. Tables that are not named here are local or reference tables.
@@ -19,8 +20,10 @@ pub const DISTRIBUTION: &[(&str, &str)] = &[
     ("event", "event_hash"),
     ("rollup", "entity_id"),
     ("money_rollup", "entity_id"),
-    ("audience", "entity_id"),
+    ("audience_day", "entity_id"),
+    ("market_day", "country"),
     ("listener", "user_id"),
+    ("anonymous_listener", "anonymous_id"),
 ];
 
 pub struct Migrator;
@@ -35,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000004_create_catalogue::Migration),
             Box::new(m20261122_000005_create_lease::Migration),
             Box::new(m20261125_000006_create_genre::Migration),
+            Box::new(m20261125_000007_create_audience_day::Migration),
         ]
     }
 }

@@ -36,12 +36,19 @@ impl Series {
     }
 }
 
+/// Whether a question's numbers are sums of buckets; those of one country are not kept as such.
+fn is_summed(key: &MeasureKey) -> bool {
+    key.country.is_none()
+}
+
 /// Days first, those that a window cuts included: of many entities, few have anything on such a day, and
 /// only theirs of its quarter-hours are looked up.
 pub async fn add_counters(database: &Database, answers: &mut Answers) -> Result<(), DbError> {
     for kind in EntityKind::ALL {
-        let of_kind: Vec<&MeasureKey> =
-            answers.keys().filter(|key| key.entity.kind == kind && !key.need.counters.is_empty()).collect();
+        let of_kind: Vec<&MeasureKey> = answers
+            .keys()
+            .filter(|key| is_summed(key) && key.entity.kind == kind && !key.need.counters.is_empty())
+            .collect();
         let columns: CounterSet = of_kind.iter().flat_map(|key| key.need.counters.iter().collect::<Vec<_>>()).collect();
         let reading = Reading::of(of_kind.iter().map(|key| (&key.entity.id, touched_days(key))), Grain::Day);
         let days = list_series(database, kind, Grain::Day, reading, columns).await?;
@@ -52,7 +59,7 @@ pub async fn add_counters(database: &Database, answers: &mut Answers) -> Result<
         let reading =
             Reading::of(cut.map(|key| (&key.entity.id, key.window.buckets().quarters.to_vec())), Grain::Quarter);
         let quarters = list_series(database, kind, Grain::Quarter, reading, columns).await?;
-        for (key, measures) in answers.iter_mut().filter(|(key, _)| key.entity.kind == kind) {
+        for (key, measures) in answers.iter_mut().filter(|(key, _)| is_summed(key) && key.entity.kind == kind) {
             for (series, grain) in [(&days, Grain::Day), (&quarters, Grain::Quarter)] {
                 let points = ranges(key, grain).flat_map(|range| series.within(&key.entity.id, range));
                 points.for_each(|(_, counters)| measures.counters.add(counters));
@@ -99,7 +106,7 @@ fn cut_days(key: &MeasureKey) -> impl Iterator<Item = i64> {
 
 pub async fn add_money(database: &Database, answers: &mut Answers) -> Result<(), DbError> {
     for (kind, grain) in EntityKind::ALL.into_iter().flat_map(|kind| [(kind, Grain::Day), (kind, Grain::Quarter)]) {
-        let wanted = |key: &MeasureKey| key.entity.kind == kind && key.need.money;
+        let wanted = |key: &MeasureKey| is_summed(key) && key.entity.kind == kind && key.need.money;
         let keys = answers.keys().filter(|key| wanted(key));
         let reading = Reading::of(keys.map(|key| (&key.entity.id, ranges(key, grain).collect())), grain);
         let Some(reading) = reading else { continue };

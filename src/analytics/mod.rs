@@ -1,15 +1,22 @@
 //! The read side: one function per question a client may ask, each for many keys at once. Answers come
 //! from rollups, listener sets and the catalogue, never from the event table.
 
+mod audience;
 mod catalogue;
 mod counters;
-mod listeners;
+mod days;
+mod origins;
+mod people;
 mod ranking;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono_tz::Tz;
 
+pub use audience::{
+    ACTIVE_DAYS, AUDIENCE_DAYS, Audience, AudienceQuestion, AudienceThresholds, Overlap, REACTIVATED_DAYS,
+};
+pub use origins::{Market, OriginNumbers, OriginsQuestion};
 pub use ranking::{RankedEntity, RankingQuestion, value_of};
 
 use crate::{
@@ -23,6 +30,16 @@ use crate::{
     },
 };
 
+/// What an operator may choose.
+#[derive(Debug, Clone, Copy)]
+pub struct AnalyticsSettings {
+    /// How long an answer that took long to compute may be given again.
+    pub cache_for: Duration,
+    /// Behind how many people a number of one country, source or device has to stand to be shown to artists.
+    pub shown_people_min: u64,
+    pub audience_thresholds: AudienceThresholds,
+}
+
 /// The service that answers. Cheap to clone.
 #[derive(Clone)]
 pub struct Analytics {
@@ -31,18 +48,36 @@ pub struct Analytics {
     watermark: Arc<Watermark>,
     clock: SharedClock,
     rankings: ranking::RankingCache,
+    shown_people_min: u64,
+    audience_thresholds: AudienceThresholds,
 }
 
 impl Analytics {
-    /// `cache_for` is how long an answer that took long to compute may be given again.
     pub fn new(
         database: Database,
         open_audience: Arc<OpenAudience>,
         watermark: Arc<Watermark>,
         clock: SharedClock,
-        cache_for: Duration,
+        settings: AnalyticsSettings,
     ) -> Self {
-        Self { database, open_audience, watermark, clock, rankings: ranking::RankingCache::new(cache_for) }
+        Self {
+            database,
+            open_audience,
+            watermark,
+            clock,
+            rankings: ranking::RankingCache::new(settings.cache_for),
+            shown_people_min: settings.shown_people_min,
+            audience_thresholds: settings.audience_thresholds,
+        }
+    }
+
+    pub fn audience_thresholds(&self) -> AudienceThresholds {
+        self.audience_thresholds
+    }
+
+    /// Behind how many people at least a number of one country, source or device stands that artists are shown.
+    pub fn shown_people_min(&self) -> u64 {
+        self.shown_people_min
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -52,6 +87,11 @@ impl Analytics {
     /// When the newest counted event happened; `None` while nothing has been counted.
     pub fn newest_event_ms(&self) -> Option<i64> {
         self.watermark.newest_ms()
+    }
+
+    /// The UTC day of the oldest counted event; today while nothing has been counted.
+    pub fn first_day(&self) -> i64 {
+        Grain::Day.bucket_of(self.watermark.oldest_ms().unwrap_or_else(|| self.now_ms()))
     }
 
     /// The stored window that a question means at this moment.
@@ -74,7 +114,7 @@ impl Analytics {
             narrowed.iter().map(|key| (key.clone(), Measures::default())).collect();
         counters::add_counters(&self.database, &mut answers).await?;
         counters::add_money(&self.database, &mut answers).await?;
-        listeners::add_listeners(&self.database, &self.open_audience, self.now_ms(), &mut answers).await?;
+        people::add_people(&self.database, &self.open_audience, &mut answers).await?;
         Ok(keys
             .iter()
             .zip(&narrowed)

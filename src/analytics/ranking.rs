@@ -11,7 +11,7 @@ use std::{
 
 use moka::future::Cache;
 
-use super::{Analytics, listeners};
+use super::{Analytics, people};
 use crate::{
     db::{
         DbError,
@@ -19,6 +19,7 @@ use crate::{
     },
     domain::{
         commit::{Changed, CommitObserver},
+        counting::Part,
         entity::{EntityKind, EntityRef},
         measure::{MeasureKey, Measures, Metric},
         window::Window,
@@ -111,7 +112,7 @@ impl Analytics {
 
     async fn listened_to(&self, question: RankingQuestion) -> Result<Vec<(EntityRef, u64)>, DbError> {
         let (kind, window) = (question.of, self.narrowed(question.window));
-        listeners::list_upper_bounds(&self.database, &self.open_audience, kind, window, self.now_ms()).await
+        people::list_upper_bounds(&self.database, &self.open_audience, kind, window).await
     }
 
     /// The songs or albums of one artist by a metric, highest first, ties by id.
@@ -142,8 +143,10 @@ impl Analytics {
     }
 
     async fn values(&self, entities: &[EntityRef], by: Metric, window: Window) -> Result<Vec<RankedEntity>, DbError> {
-        let keys: Vec<MeasureKey> =
-            entities.iter().map(|entity| MeasureKey { entity: entity.clone(), window, need: by.need() }).collect();
+        let keys: Vec<MeasureKey> = entities
+            .iter()
+            .map(|entity| MeasureKey { entity: entity.clone(), window, country: None, need: by.need() })
+            .collect();
         Ok(self
             .measures(&keys)
             .await?
@@ -154,13 +157,11 @@ impl Analytics {
     }
 }
 
-/// One metric's value; of listeners, those that are certain.
+/// One metric's value.
 pub fn value_of(metric: Metric, measures: &Measures) -> i64 {
     match metric {
         Metric::Counter(counter) => measures.counters[counter],
-        Metric::Listeners => {
-            measures.listeners.map_or(0, |listeners| i64::try_from(listeners.lower).unwrap_or(i64::MAX))
-        }
+        Metric::Listeners => measures.people.of(Part::Listener),
     }
 }
 

@@ -1,53 +1,57 @@
-//! Moves open segments into stored sets: one process at a time, killable at any point.
+//! Folds open segments into stored days: one process at a time, killable at any point.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use roaring::RoaringBitmap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{first_hourly_day, hour_of_day, open::OpenAudience, segment::Segment};
+use super::{
+    day::EntityDay,
+    open::{MarketDay, OpenAudience, gather_markets, open_segment},
+    segment::Segment,
+};
 use crate::{
     db::{
         Database, DbError, Transaction,
         queries::{
-            audience::{self, AudienceRow, WHOLE_DAY, hour_segment},
+            audience::{self, Columns, DayRow, MarketRow},
             leases,
         },
     },
     domain::{
-        entity::EntityRef,
-        window::{DAY_MS, Grain},
+        counting::Parts,
+        entity::{EntityKind, EntityRef},
+        window::Grain,
     },
 };
 
 pub const LEASE: &str = "merge-audience";
 const LEASE_MS: i64 = 120_000;
 /// Rows a transaction: keeps SQLite's only writer waiting for tens of milliseconds, not for seconds.
-const ROWS_PER_TRANSACTION: usize = 2_000;
+const ROWS_PER_TRANSACTION: usize = 1_000;
 /// While more comes in than such small steps merge: commits, which take turns with them, are large then too.
-const ROWS_PER_TRANSACTION_IN_HASTE: usize = 20_000;
-/// Sets of a run: some 50 MB. What a merge costs are its sets, so a run gathers as many segments as make them.
-const SETS_PER_RUN: usize = 200_000;
-/// Entities whose stored sets one statement reads.
-const IDS_AT_ONCE: usize = 2_048;
+const ROWS_PER_TRANSACTION_IN_HASTE: usize = 10_000;
+/// Days of entities in a run. What a merge costs are its rows, so a run gathers as many segments as make them.
+const DAYS_PER_RUN: usize = 200_000;
+/// Entities whose stored days one statement reads.
+const IDS_AT_ONCE: usize = 1_024;
 /// Segments read at once.
 const SEGMENTS_AT_ONCE: usize = 64;
 
-type Sets = BTreeMap<(i64, EntityRef, String), RoaringBitmap>;
+type DayKey = (i64, EntityRef);
 
 /// Merges the segments that wait; returns how many. Does nothing while another process merges.
 ///
-/// Sets are united into rows piece by piece and the segments removed last: a run that is cut off
-/// leaves them in place, and the next one unites the same people again.
+/// Facts are folded into days piece by piece and the segments removed last: a run that is cut off leaves them in
+/// place, and the next one passes over what the days' marks say they hold.
 pub async fn merge(database: &Database, open: &OpenAudience, holder: &str, now_ms: i64) -> Result<usize, DbError> {
-    let ids = audience::list_segment_ids(database.reader()).await?;
+    let waiting = audience::list_marks(database.reader()).await?;
     let mut merged = 0;
     let mut run = Run::default();
-    for chunk in ids.chunks(SEGMENTS_AT_ONCE) {
-        for (id, pairs) in audience::list_segments(database.reader(), chunk).await? {
-            let segment = Segment::decode(&pairs).map_err(|_| DbError::Corrupt("a segment of listeners"))?;
-            gather(&mut run.sets, &segment, now_ms);
-            run.segment_ids.push(id);
-            if run.sets.len() >= SETS_PER_RUN {
+    for chunk in waiting.chunks(SEGMENTS_AT_ONCE) {
+        for (at, facts) in audience::list_segments(database.reader(), chunk).await? {
+            run.add(open_segment(at, facts)?);
+            if run.days.len() >= DAYS_PER_RUN {
                 merged += std::mem::take(&mut run).store(database, open, holder, now_ms).await?;
                 open.follow(database).await?;
             }
@@ -63,12 +67,29 @@ pub async fn merge(database: &Database, open: &OpenAudience, holder: &str, now_m
 /// Segments that are merged together.
 #[derive(Default)]
 struct Run {
-    segment_ids: Vec<String>,
-    sets: Sets,
+    segments: Vec<Arc<Segment>>,
+    /// Where each day's facts are: segments by their place above, in the order of their marks, and where in them.
+    days: BTreeMap<DayKey, Vec<(usize, u32)>>,
+    markets: FxHashMap<MarketDay, Vec<u32>>,
 }
 
 impl Run {
-    /// Unites the sets into their rows and removes the segments; returns how many.
+    fn add(&mut self, mut segment: Segment) {
+        let index = self.segments.len();
+        for (entity, at) in std::mem::take(&mut segment.entities) {
+            if entity.kind == EntityKind::Song {
+                gather_markets(&mut self.markets, &segment, at);
+            }
+            let mut days: FxHashSet<i64> = FxHashSet::default();
+            days.extend(segment.facts(at).map(|fact| Grain::Day.bucket_of(fact.quarter_ms)));
+            for day in days {
+                self.days.entry((day, entity.clone())).or_default().push((index, at));
+            }
+        }
+        self.segments.push(Arc::new(segment));
+    }
+
+    /// Folds the facts into their days and removes the segments; returns how many.
     async fn store(
         self,
         database: &Database,
@@ -76,72 +97,113 @@ impl Run {
         holder: &str,
         now_ms: i64,
     ) -> Result<usize, DbError> {
-        if self.segment_ids.is_empty() {
+        let Self { segments, days, markets } = self;
+        if segments.is_empty() {
             return Ok(0);
         }
-        let mut sets = self.sets.into_iter().peekable();
-        while sets.peek().is_some() {
+        let mut days = days.into_iter().peekable();
+        while days.peek().is_some() {
             let many = if open.is_large() { ROWS_PER_TRANSACTION_IN_HASTE } else { ROWS_PER_TRANSACTION };
-            let rows: Vec<AudienceRow> = sets
-                .by_ref()
-                .take(many)
-                .map(|((day, entity, segment), listeners)| AudienceRow { day, entity, segment, listeners })
-                .collect();
+            let some: Vec<(DayKey, Vec<(usize, u32)>)> = days.by_ref().take(many).collect();
             let txn = database.begin_write().await?;
             if !leases::try_acquire(&txn, LEASE, holder, now_ms, LEASE_MS).await? {
                 return Ok(0);
             }
-            unite_into_rows(&txn, rows).await?;
+            fold_into_rows(&txn, &segments, some).await?;
             txn.commit().await?;
         }
         let txn = database.begin_write().await?;
         if !leases::try_acquire(&txn, LEASE, holder, now_ms, LEASE_MS).await? {
             return Ok(0);
         }
-        audience::delete_segments(&txn, &self.segment_ids).await?;
+        unite_markets(&txn, markets).await?;
+        let merged: Vec<(u32, u32)> =
+            segments.iter().map(|segment| (segment.mark.block, segment.mark.number)).collect();
+        audience::delete_segments(&txn, &merged).await?;
         leases::release(&txn, LEASE, holder).await?;
         txn.commit().await?;
-        Ok(self.segment_ids.len())
+        Ok(segments.len())
     }
 }
 
-/// Adds a segment's pairs to the day's set and, while the day is recent, to the hour's.
-pub fn gather(sets: &mut BTreeMap<(i64, EntityRef, String), RoaringBitmap>, segment: &Segment, now_ms: i64) {
-    for set in &segment.0 {
-        let day = Grain::Day.bucket_of(set.hour_ms);
-        let hourly = (day >= first_hourly_day(now_ms)).then(|| hour_segment(hour_of_day(set.hour_ms)));
-        for name in [Some(WHOLE_DAY.to_owned()), hourly].into_iter().flatten() {
-            sets.entry((day, set.entity.clone(), name)).or_default().extend(set.listeners.iter().copied());
-        }
-    }
-}
-
-async fn unite_into_rows(txn: &Transaction, mut rows: Vec<AudienceRow>) -> Result<(), DbError> {
-    for same in rows.chunk_by_mut(|one, next| one.day == next.day && one.entity.kind == next.entity.kind) {
-        let mut ids: Vec<_> = same.iter().map(|row| row.entity.id.clone()).collect();
-        ids.dedup();
-        let mut segments: Vec<_> = same.iter().map(|row| row.segment.clone()).collect();
-        segments.sort_unstable();
-        segments.dedup();
-        for ids in ids.chunks(IDS_AT_ONCE) {
-            for stored in audience::list(txn, &[same[0].day], same[0].entity.kind, ids, &segments).await? {
-                let key = (&stored.entity.id, &stored.segment);
-                // The statement asks for every id with every segment: some of what it finds is not ours.
-                if let Ok(place) = same.binary_search_by(|row| (&row.entity.id, &row.segment).cmp(&key)) {
-                    same[place].listeners |= stored.listeners;
+/// Reads the days' rows, folds in the facts that they do not hold yet, and writes them.
+async fn fold_into_rows(
+    txn: &Transaction,
+    segments: &[Arc<Segment>],
+    days: Vec<(DayKey, Vec<(usize, u32)>)>,
+) -> Result<(), DbError> {
+    let mut rows = Vec::with_capacity(days.len());
+    for same in days.chunk_by(|((one_day, one), _), ((next_day, next), _)| one_day == next_day && one.kind == next.kind)
+    {
+        let ((day, first), _) = &same[0];
+        for some in same.chunks(IDS_AT_ONCE) {
+            let ids: Vec<_> = some.iter().map(|((_, entity), _)| entity.id.clone()).collect();
+            let stored = audience::list(txn, Columns::Everything, &[*day], first.kind, &ids).await?;
+            let mut stored: FxHashMap<EntityRef, DayRow> =
+                stored.into_iter().map(|row| (row.entity.clone(), row)).collect();
+            for ((_, entity), places) in some {
+                let mut entity_day = match stored.remove(entity) {
+                    Some(row) => read_day(&row, Parts::ALL)?,
+                    None => EntityDay::default(),
+                };
+                for (index, at) in places {
+                    let segment = &segments[*index];
+                    if entity_day.marks.hold(segment.mark) {
+                        continue;
+                    }
+                    let facts = segment.facts(*at).filter(|fact| Grain::Day.bucket_of(fact.quarter_ms) == *day);
+                    facts.for_each(|fact| entity_day.fold(&fact, &segment.texts));
+                    entity_day.marks.raise(segment.mark);
                 }
+                rows.push(day_row(*day, entity.clone(), entity_day));
             }
         }
     }
     audience::put(txn, &rows).await
 }
 
-/// Drops the hourly sets of days that have become old. Whole-day sets stay.
-pub async fn drop_old_hours(database: &Database, now_ms: i64) -> Result<(), DbError> {
-    let first = first_hourly_day(now_ms);
-    // A process may have slept over a few days; each look at a day without hours costs a seek.
-    for day in (first - 7 * DAY_MS..first).step_by(usize::try_from(DAY_MS).expect("a day is a small number")) {
-        audience::delete_hours(database.writer(), day).await?;
+/// Reads a row that was selected as a whole.
+pub fn read_day(row: &DayRow, parts: Parts) -> Result<EntityDay, DbError> {
+    EntityDay::read(&row.cells, Some(&row.detail), parts).map_err(|_| DbError::Corrupt("an entity's day"))
+}
+
+/// The row that stores an entity's day.
+pub fn day_row(day: i64, entity: EntityRef, mut entity_day: EntityDay) -> DayRow {
+    entity_day.settle();
+    DayRow {
+        day,
+        entity,
+        listeners: entity_day.listeners(),
+        active: entity_day.active(),
+        cells: entity_day.write_cells(),
+        detail: entity_day.write_detail(),
     }
-    Ok(())
+}
+
+async fn unite_markets(txn: &Transaction, markets: FxHashMap<MarketDay, Vec<u32>>) -> Result<(), DbError> {
+    let mut rows: Vec<MarketRow> = markets
+        .into_iter()
+        .map(|((day, country), listeners)| MarketRow { day, country, listeners: listeners.into_iter().collect() })
+        .collect();
+    rows.sort_by(|one, other| (one.day, &one.country).cmp(&(other.day, &other.country)));
+    for same in rows.chunk_by_mut(|one, next| one.day == next.day) {
+        for stored in audience::list_markets(txn, &[same[0].day]).await? {
+            if let Ok(place) = same.binary_search_by(|row| row.country.cmp(&stored.country)) {
+                same[place].listeners |= stored.listeners;
+            }
+        }
+    }
+    audience::put_markets(txn, &rows).await
+}
+
+/// What stored days hold at least, given the segments that wait: for somebody who recounts days as a whole.
+pub fn waiting_marks(waiting: &[(u32, u32)]) -> super::day::Marks {
+    let mut marks = super::day::Marks::default();
+    waiting.iter().for_each(|at| marks.raise(super::open::mark(*at)));
+    marks
+}
+
+/// The union of some sets.
+pub fn union<'a>(sets: impl Iterator<Item = &'a RoaringBitmap>) -> RoaringBitmap {
+    sets.fold(RoaringBitmap::new(), |union, set| union | set)
 }

@@ -1,108 +1,98 @@
-//! The durable form of one commit's listeners: sets of one entity and hour, numbers delta-coded.
+//! The durable form of one commit's facts, appended with the events and kept until it is merged into days.
 
+use std::sync::Arc;
+
+use super::{
+    bytes::{Reader, Unreadable, write_block, write_number, write_signed, write_text},
+    fact::{Fact, PartTaken, Sums, Texts},
+};
 use crate::domain::{
+    counting::Part,
     entity::{EntityKind, EntityRef},
-    window::HOUR_MS,
+    window::QUARTER_MS,
 };
 
-/// New listeners of one entity in one hour, ascending and distinct.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SegmentSet {
-    pub entity: EntityRef,
-    /// The hour's start in epoch milliseconds.
-    pub hour_ms: i64,
-    pub listeners: Vec<u32>,
+/// Which segment: the blocks of numbers are given out by the database, and within a block one committer counts on.
+///
+/// A day that was merged up to a mark holds every segment of that block up to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Mark {
+    pub block: u32,
+    pub number: u32,
 }
 
-/// One commit's new (set, listener) pairs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Segment(pub Vec<SegmentSet>);
+/// A committed segment, its entities found but their facts not read yet.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    pub mark: Mark,
+    pub texts: Texts,
+    bytes: Arc<[u8]>,
+    /// Where each entity's facts are in `bytes`.
+    pub entities: Vec<(EntityRef, u32)>,
+}
 
-/// The bytes are not a segment.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a segment of listeners cannot be read")]
-pub struct UnreadableSegment;
+/// Writes what happened to entities, whose origins are numbered by `texts`.
+pub fn encode<'a>(texts: &Texts, entities: impl Iterator<Item = (&'a EntityRef, &'a [Fact])>) -> Vec<u8> {
+    let (mut bytes, mut scratch) = (Vec::new(), Vec::new());
+    texts.write(&mut bytes);
+    for (entity, facts) in entities {
+        bytes.push(u8::try_from(entity.kind.code()).expect("kinds are small numbers"));
+        write_text(&mut bytes, &entity.id);
+        write_block(&mut bytes, &mut scratch, |bytes| facts.iter().for_each(|fact| write_fact(bytes, fact)));
+    }
+    bytes
+}
+
+fn write_fact(bytes: &mut Vec<u8>, fact: &Fact) {
+    write_signed(bytes, fact.quarter_ms / QUARTER_MS);
+    fact.origin.iter().for_each(|text| write_number(bytes, u64::from(*text)));
+    fact.sums.write(bytes);
+    write_number(bytes, fact.people.len() as u64);
+    for taken in &fact.people {
+        bytes.push(taken.part as u8);
+        write_number(bytes, u64::from(taken.person));
+        write_number(bytes, u64::from(taken.times));
+    }
+}
+
+fn read_fact(reader: &mut Reader<'_>) -> Result<Fact, Unreadable> {
+    let quarter_ms = reader.signed()?.checked_mul(QUARTER_MS).ok_or(Unreadable)?;
+    let origin = [reader.small()?, reader.small()?, reader.small()?];
+    let sums = Sums::read(reader)?;
+    let mut people = Vec::new();
+    for _ in 0..reader.count()? {
+        let part = *Part::ALL.get(usize::from(reader.byte()?)).ok_or(Unreadable)?;
+        people.push(PartTaken { part, person: reader.small()?, times: reader.small()? });
+    }
+    Ok(Fact { quarter_ms, origin, sums, people })
+}
 
 impl Segment {
-    /// Sets from who listened in which hour, in any order and as often as they did.
-    pub fn of<'a>(listens: impl Iterator<Item = (&'a EntityRef, Vec<(i64, u32)>)>) -> Self {
-        let mut sets = Vec::new();
-        for (entity, mut listens) in listens {
-            listens.sort_unstable();
-            listens.dedup();
-            sets.extend(listens.chunk_by(|one, next| one.0 == next.0).map(|same_hour| SegmentSet {
-                entity: entity.clone(),
-                hour_ms: same_hour[0].0,
-                listeners: same_hour.iter().map(|(_, listener)| *listener).collect(),
-            }));
+    pub fn open(mark: Mark, bytes: impl Into<Arc<[u8]>>) -> Result<Self, Unreadable> {
+        let bytes = bytes.into();
+        let mut reader = Reader(&bytes);
+        let texts = Texts::read(&mut reader)?;
+        let mut entities = Vec::new();
+        while !reader.is_empty() {
+            let kind = EntityKind::from_code(i16::from(reader.byte()?)).ok_or(Unreadable)?;
+            let entity = EntityRef::new(kind, reader.text()?);
+            let at = u32::try_from(bytes.len() - reader.0.len()).map_err(|_| Unreadable)?;
+            reader.block()?;
+            entities.push((entity, at));
         }
-        Self(sets)
+        Ok(Self { mark, texts, bytes, entities })
     }
 
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.0.len() * 24);
-        for set in &self.0 {
-            bytes.push(u8::try_from(set.entity.kind.code()).expect("kinds are small numbers"));
-            write_number(&mut bytes, set.entity.id.len() as u64);
-            bytes.extend_from_slice(set.entity.id.as_bytes());
-            // Zig-zag: hours before 1970 are negative.
-            let hour = set.hour_ms / HOUR_MS;
-            write_number(&mut bytes, ((hour << 1) ^ (hour >> 63)) as u64);
-            write_number(&mut bytes, set.listeners.len() as u64);
-            let mut last = 0;
-            for listener in &set.listeners {
-                write_number(&mut bytes, u64::from(listener - last));
-                last = *listener;
-            }
-        }
-        bytes
+    /// The facts of the entity that is found at `at`. Facts that cannot be read end the list; a segment's bytes
+    /// are written by us and checked by the database.
+    pub fn facts(&self, at: u32) -> impl Iterator<Item = Fact> {
+        let mut reader = Reader(self.bytes.get(at as usize..).unwrap_or_default()).block().unwrap_or(Reader(&[]));
+        std::iter::from_fn(move || if reader.is_empty() { None } else { read_fact(&mut reader).ok() })
     }
 
-    pub fn decode(mut bytes: &[u8]) -> Result<Self, UnreadableSegment> {
-        let mut sets = Vec::new();
-        while let Some((kind, rest)) = bytes.split_first() {
-            bytes = rest;
-            let kind = EntityKind::from_code(i16::from(*kind)).ok_or(UnreadableSegment)?;
-            let id_length = usize::try_from(read_number(&mut bytes)?).map_err(|_| UnreadableSegment)?;
-            let (id, rest) = bytes.split_at_checked(id_length).ok_or(UnreadableSegment)?;
-            bytes = rest;
-            let id = std::str::from_utf8(id).map_err(|_| UnreadableSegment)?;
-            let hour = read_number(&mut bytes)?;
-            let hour = (hour >> 1) as i64 ^ -((hour & 1) as i64);
-            let count = read_number(&mut bytes)?;
-            let mut listeners = Vec::with_capacity(usize::try_from(count).unwrap_or(0).min(bytes.len()));
-            let mut last = 0_u32;
-            for _ in 0..count {
-                let delta = u32::try_from(read_number(&mut bytes)?).map_err(|_| UnreadableSegment)?;
-                last = last.checked_add(delta).ok_or(UnreadableSegment)?;
-                listeners.push(last);
-            }
-            sets.push(SegmentSet { entity: EntityRef::new(kind, id), hour_ms: hour * HOUR_MS, listeners });
-        }
-        Ok(Self(sets))
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len()
     }
-}
-
-/// Seven bits a byte, lowest first; the eighth says that more follow.
-fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
-fn read_number(bytes: &mut &[u8]) -> Result<u64, UnreadableSegment> {
-    let mut number = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first().ok_or(UnreadableSegment)?;
-        *bytes = rest;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(number);
-        }
-    }
-    Err(UnreadableSegment)
 }
 
 #[cfg(test)]
@@ -110,30 +100,55 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::counting::{Counter, MoneyCounters};
+
+    const MARK: Mark = Mark { block: 1, number: 2 };
+
+    fn fact() -> impl Strategy<Value = Fact> {
+        let people = prop::collection::vec((0..Part::COUNT, any::<u32>(), 1..9_u32), 0..5);
+        let money = prop::collection::vec((1..3_u32, 0..i64::MAX, 0..i64::MAX), 0..2);
+        let counters = prop::collection::vec((0..Counter::COUNT, 1..i64::MAX), 0..4);
+        (-100_000_i64..2_000_000, (0..4_u32, 0..4_u32, 0..4_u32), counters, money, people).prop_map(
+            |(quarter, origin, counters, money, people)| {
+                let mut sums = Sums::default();
+                counters.into_iter().for_each(|(index, count)| sums.counters[Counter::ALL[index]] = count);
+                sums.money = money
+                    .into_iter()
+                    .map(|(currency, gross_minor, refunded_minor)| {
+                        (currency, MoneyCounters { gross_minor, refunded_minor })
+                    })
+                    .collect();
+                let people = people
+                    .into_iter()
+                    .map(|(part, person, times)| PartTaken { part: Part::ALL[part], person, times })
+                    .collect();
+                Fact { quarter_ms: quarter * QUARTER_MS, origin: origin.into(), sums, people }
+            },
+        )
+    }
 
     proptest! {
         #[test]
         fn segments_survive_encoding(
-            sets in prop::collection::vec(
-                (0..4_usize, "[a-zé]{0,20}", -10_000_i64..1_000_000, prop::collection::btree_set(any::<u32>(), 0..50)),
-                0..20,
-            )
+            entities in prop::collection::vec((0..4_usize, "[a-zé]{0,20}", prop::collection::vec(fact(), 0..4)), 0..8)
         ) {
-            let segment = Segment(
-                sets.into_iter()
-                    .map(|(kind, id, hour, listeners)| SegmentSet {
-                        entity: EntityRef::new(EntityKind::ALL[kind], id),
-                        hour_ms: hour * HOUR_MS,
-                        listeners: listeners.into_iter().collect(),
-                    })
-                    .collect(),
-            );
-            prop_assert_eq!(Segment::decode(&segment.encode()), Ok(segment));
+            let mut texts = Texts::default();
+            ["DE", "search", "phone"].into_iter().for_each(|text| { texts.number(Some(text)); });
+            let entities: Vec<(EntityRef, Vec<Fact>)> =
+                entities.into_iter().map(|(kind, id, facts)| (EntityRef::new(EntityKind::ALL[kind], id), facts)).collect();
+            let bytes = encode(&texts, entities.iter().map(|(entity, facts)| (entity, &facts[..])));
+            let segment = Segment::open(MARK, bytes).unwrap();
+            let read: Vec<(EntityRef, Vec<Fact>)> =
+                segment.entities.iter().map(|(entity, at)| (entity.clone(), segment.facts(*at).collect())).collect();
+            prop_assert_eq!(read, entities);
+            prop_assert_eq!(segment.texts.text(1).map(|text| &**text), Some("DE"));
         }
 
         #[test]
         fn garbage_is_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Segment::decode(&bytes);
+            if let Ok(segment) = Segment::open(MARK, bytes) {
+                segment.entities.iter().for_each(|(_, at)| segment.facts(*at).for_each(drop));
+            }
         }
     }
 }

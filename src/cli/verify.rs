@@ -5,10 +5,7 @@ use std::{path::Path, process::ExitCode};
 use indicatif::ProgressBar;
 
 use super::{Failure, block_on, database};
-use crate::{
-    domain::clock::{Clock, SystemClock},
-    rollup::recount,
-};
+use crate::rollup::recount;
 
 /// Recompute every number from the events and compare; the exit code says whether all agree.
 ///
@@ -21,7 +18,7 @@ pub fn run(config: Option<&Path>, _: VerifyArguments) -> Result<ExitCode, Failur
     block_on(async {
         let database = database::connect(&settings).await?;
         let progress = ProgressBar::new_spinner();
-        let report = recount::verify(&database, &settings.counting, SystemClock.now_ms(), |day| {
+        let report = recount::verify(&database, &settings.counting, |day| {
             progress.set_message(day);
             progress.tick();
         })

@@ -9,6 +9,7 @@ pub use reader::Problems;
 use reader::Reader;
 
 use crate::{
+    analytics::{AnalyticsSettings, AudienceThresholds},
     auth::Verifier,
     db::DatabaseSettings,
     domain::{counting::CountingRules, event::AcceptRules, window::DAY_MS},
@@ -32,8 +33,7 @@ pub struct Settings {
     pub counting: CountingRules,
     pub documents: DocumentLimits,
     pub introspection: bool,
-    /// How long an answer that took long to compute may be given again.
-    pub cache_for: Duration,
+    pub analytics: AnalyticsSettings,
     /// How often open listener sets are merged into stored ones.
     pub merge_interval: Duration,
 }
@@ -123,12 +123,27 @@ pub fn parse(environment: BTreeMap<String, String>, file: Option<&str>, key: Key
         counting: CountingRules { short_songs_count: reader.flag("COUNT_SHORT_SONGS", false) },
         documents: documents(&mut reader),
         introspection: reader.flag("INTROSPECTION", true),
-        cache_for: reader.seconds("CACHE_FOR", Duration::from_secs(1)),
+        analytics: analytics(&mut reader),
         merge_interval: reader.some_seconds("AUDIENCE_MERGE_INTERVAL", Duration::from_secs(30)),
         auth,
     };
     reader.finish()?;
     Ok(settings)
+}
+
+fn analytics(reader: &mut Reader) -> AnalyticsSettings {
+    let thresholds = AudienceThresholds {
+        moderate_min: reader.parse("AUDIENCE_MODERATE_MIN", "a whole number", 3),
+        super_min: reader.parse("AUDIENCE_SUPER_MIN", "a whole number", 10),
+    };
+    if thresholds.moderate_min < 2 || thresholds.super_min <= thresholds.moderate_min {
+        reader.problem("AUDIENCE_SUPER_MIN", "must be more than AUDIENCE_MODERATE_MIN, and that more than 1");
+    }
+    AnalyticsSettings {
+        cache_for: reader.seconds("CACHE_FOR", Duration::from_secs(1)),
+        shown_people_min: reader.parse("SHOWN_PEOPLE_MIN", "a whole number", 5),
+        audience_thresholds: thresholds,
+    }
 }
 
 fn database(reader: &mut Reader) -> DatabaseSettings {

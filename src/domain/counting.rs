@@ -139,6 +139,52 @@ impl MoneyCounters {
     }
 }
 
+/// What somebody did that makes them one of an entity's people. Who did it twice is still one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(usize)]
+pub enum Part {
+    /// Streamed, signed in.
+    Listener,
+    /// Streamed without being signed in; numbered apart from everybody else.
+    AnonymousListener,
+    Liker,
+    Sharer,
+    Saver,
+    /// Added to a playlist.
+    Adder,
+}
+
+impl Part {
+    pub const COUNT: usize = 6;
+
+    pub const ALL: [Part; Self::COUNT] =
+        [Self::Listener, Self::AnonymousListener, Self::Liker, Self::Sharer, Self::Saver, Self::Adder];
+}
+
+/// A set of [`Part`]s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Parts(u8);
+
+impl Parts {
+    pub const ALL: Parts = Parts((1 << Part::COUNT) - 1);
+
+    pub fn of(parts: &[Part]) -> Self {
+        Self(parts.iter().fold(0, |set, part| set | 1 << *part as u8))
+    }
+
+    pub fn contains(self, part: Part) -> bool {
+        self.0 & 1 << part as u8 != 0
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn union(self, other: Parts) -> Parts {
+        Parts(self.0 | other.0)
+    }
+}
+
 /// The parts of the definitions that an operator may choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CountingRules {
@@ -199,8 +245,8 @@ pub fn action_of(event_type: &str) -> Option<(Action, Option<EntityKind>)> {
 pub struct Effect {
     pub counters: Counters,
     pub money: MoneyCounters,
-    /// Whether the event's listener belongs to the listener sets: an identified person's stream.
-    pub has_listener: bool,
+    /// What the event's person becomes by it; nothing where it names nobody, or stands for several events.
+    pub part: Option<Part>,
     credited: [bool; 4],
 }
 
@@ -245,6 +291,7 @@ pub fn effect(event: &Event, rules: &CountingRules) -> Option<Effect> {
         }
     };
     effect.counters[counted] = times;
+    effect.part = part_of(action).filter(|_| event.user_id.is_some() && event.count.is_none());
     let subject = kind.or_else(|| EntityKind::ALL.into_iter().find(|kind| event.entity_id(*kind).is_some()));
     if let Some(subject) = subject {
         effect.credited[subject as usize - 1] = true;
@@ -254,6 +301,16 @@ pub fn effect(event: &Event, rules: &CountingRules) -> Option<Effect> {
         effect.credited[EntityKind::Artist as usize - 1] = true;
     }
     Some(effect)
+}
+
+fn part_of(action: Action) -> Option<Part> {
+    match action {
+        Action::Like => Some(Part::Liker),
+        Action::Share => Some(Part::Sharer),
+        Action::Save => Some(Part::Saver),
+        Action::PlaylistAdd => Some(Part::Adder),
+        _ => None,
+    }
 }
 
 fn count_play(event: &Event, rules: &CountingRules, times: i64, effect: &mut Effect) {
@@ -271,7 +328,12 @@ fn count_play(event: &Event, rules: &CountingRules, times: i64, effect: &mut Eff
     };
     if is_stream {
         counters[Counter::Streams] = times;
-        effect.has_listener = event.user_id.is_some() && event.count.is_none();
+        effect.part = match (&event.user_id, &event.anonymous_id) {
+            _ if event.count.is_some() => None,
+            (Some(_), _) => Some(Part::Listener),
+            (None, Some(_)) => Some(Part::AnonymousListener),
+            (None, None) => None,
+        };
     } else if event.ended_by_user.unwrap_or(!to_the_end) {
         counters[Counter::Skips] = times;
     }
@@ -343,7 +405,7 @@ mod tests {
         let effect = effect(&event, &CountingRules::default()).unwrap();
         assert_eq!(effect.counters[Counter::Streams], 7);
         assert_eq!(effect.counters[Counter::ListeningMs], 420_000);
-        assert!(!effect.has_listener);
+        assert_eq!(effect.part, None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::{
     entity::{EntityKind, EntityRef},
     money,
     naming::{hash128, id_from_name, normalized},
+    origin::country_code,
 };
 
 /// An event as a client sent it, decoded but not yet judged. Doors differ in how they make one of
@@ -62,7 +63,7 @@ pub struct Event {
     pub event_id: String,
     pub event_type: String,
     pub user_id: Option<Arc<str>>,
-    pub anonymous_id: Option<String>,
+    pub anonymous_id: Option<Arc<str>>,
     pub song_id: Option<Arc<str>>,
     pub album_id: Option<Arc<str>>,
     pub playlist_id: Option<Arc<str>>,
@@ -263,7 +264,7 @@ impl NewEvent {
         let occurred_at_ms = self.occurred_at(&event_id, now_ms, rules)?;
         self.check_numbers()?;
         let amount_minor = self.amount_minor()?;
-        let country = self.country.take().map(|code| country_code(&code)).transpose()?;
+        let country = self.country.take().map(|code| country(&code)).transpose()?;
         let (entities, titles) = self.entities()?;
         let mut event = Event {
             key: EventKey { occurred_at_ms, hash: hash128(&[source, &event_id]) },
@@ -273,7 +274,7 @@ impl NewEvent {
             event_id,
             event_type,
             user_id: self.user_id.take().map(Arc::from),
-            anonymous_id: self.anonymous_id.take(),
+            anonymous_id: self.anonymous_id.take().map(Arc::from),
             song_id: entities.song,
             album_id: entities.album,
             playlist_id: entities.playlist,
@@ -491,12 +492,8 @@ fn title(field: &str, text: Option<&str>) -> Result<Option<Arc<str>>, Rejection>
     Ok(Some(title.into()))
 }
 
-fn country_code(code: &str) -> Result<String, Rejection> {
-    let code = code.to_ascii_uppercase();
-    if code.len() == 2 && celes::Country::from_alpha2(&code).is_ok() {
-        return Ok(code);
-    }
-    Err(invalid("country", "is not an ISO 3166-1 alpha-2 country code such as DE"))
+fn country(code: &str) -> Result<String, Rejection> {
+    country_code(code).ok_or_else(|| invalid("country", "is not an ISO 3166-1 alpha-2 country code such as DE"))
 }
 
 /// Properties with their keys in order and no white space, so that equal content hashes alike.

@@ -1,7 +1,9 @@
 //! What is asked about an entity over a window, and what is answered.
 
+use std::sync::Arc;
+
 use super::{
-    counting::{Counter, Counters, MoneyCounters},
+    counting::{Counter, Counters, MoneyCounters, Part, Parts},
     entity::EntityRef,
     window::Window,
 };
@@ -11,7 +13,20 @@ use super::{
 pub struct Need {
     pub counters: CounterSet,
     pub money: bool,
-    pub listeners: bool,
+    /// Whose distinct people are counted.
+    pub parts: Parts,
+    pub crowd: Crowd,
+}
+
+/// Further numbers of people, each of which takes sets that the parts alone do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Crowd {
+    /// Who saved or added to a playlist.
+    pub intending: bool,
+    /// The listeners of each UTC day.
+    pub daily: bool,
+    /// How many people stand behind the counters at least.
+    pub size: bool,
 }
 
 impl Need {
@@ -19,7 +34,12 @@ impl Need {
         Need {
             counters: CounterSet(self.counters.0 | other.counters.0),
             money: self.money || other.money,
-            listeners: self.listeners || other.listeners,
+            parts: self.parts.union(other.parts),
+            crowd: Crowd {
+                intending: self.crowd.intending || other.crowd.intending,
+                daily: self.crowd.daily || other.crowd.daily,
+                size: self.crowd.size || other.crowd.size,
+            },
         }
     }
 }
@@ -55,6 +75,8 @@ impl FromIterator<Counter> for CounterSet {
 pub struct MeasureKey {
     pub entity: EntityRef,
     pub window: Window,
+    /// Only what happened in this country.
+    pub country: Option<Arc<str>>,
     pub need: Need,
 }
 
@@ -64,19 +86,34 @@ pub struct Measures {
     pub counters: Counters,
     /// By currency code, in alphabetical order.
     pub money: Vec<(String, MoneyCounters)>,
-    pub listeners: Option<UniqueCount>,
+    pub people: PeopleCounts,
 }
 
-/// A number of distinct people, with the bounds it is known within.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UniqueCount {
-    pub lower: u64,
-    pub upper: u64,
+impl Measures {
+    /// Whether nothing happened, as far as was asked.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
-impl UniqueCount {
-    pub fn is_exact(self) -> bool {
-        self.lower == self.upper
+/// Numbers of distinct people. Never sums over windows: sizes of unions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PeopleCounts {
+    parts: [u64; Part::COUNT],
+    pub intending: u64,
+    /// The listeners of each UTC day, added up.
+    pub daily_listeners: u64,
+    /// How many people stand behind the counters at least: known ones, and streams of which nobody is known.
+    pub size: u64,
+}
+
+impl PeopleCounts {
+    pub fn set(&mut self, part: Part, count: u64) {
+        self.parts[part as usize] = count;
+    }
+
+    pub fn of(&self, part: Part) -> i64 {
+        i64::try_from(self.parts[part as usize]).unwrap_or(i64::MAX)
     }
 }
 
@@ -108,7 +145,7 @@ impl Metric {
     pub fn need(self) -> Need {
         match self {
             Self::Counter(counter) => Need { counters: [counter].into_iter().collect(), ..Need::default() },
-            Self::Listeners => Need { listeners: true, ..Need::default() },
+            Self::Listeners => Need { parts: Parts::of(&[Part::Listener]), ..Need::default() },
         }
     }
 }

@@ -60,6 +60,14 @@ impl Window {
         self.to_ms - self.from_ms
     }
 
+    /// How many UTC days it holds or cuts.
+    pub fn touched_days(self) -> i64 {
+        if self.from_ms >= self.to_ms {
+            return 0;
+        }
+        (Grain::Day.bucket_of(self.to_ms - 1) - Grain::Day.bucket_of(self.from_ms)) / DAY_MS + 1
+    }
+
     /// The window of the same length immediately before.
     pub fn previous(self) -> Self {
         Self { from_ms: self.from_ms - self.length_ms(), to_ms: self.from_ms }

@@ -11,7 +11,7 @@ use crate::{
         counting::Counter,
         entity,
         event::{NewEvent, RejectCode, Rejection},
-        measure,
+        measure, origin,
         window::{self, AskedWindow},
     },
     ingest::Decoded,
@@ -91,6 +91,18 @@ pub enum EntityKind {
     Playlist,
     /// An artist, with everything credited to them.
     Artist,
+}
+
+/// What numbers are broken down by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "origin::Dimension")]
+pub enum Dimension {
+    /// The country of the play, as ISO 3166-1 alpha-2.
+    Country,
+    /// Where it was played from: search, artist_page, editorial_playlist, radio, …
+    Source,
+    /// What it was played on.
+    Device,
 }
 
 /// What entities are ranked by and timelines have columns for.

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::error::ApiError;
 use crate::{
-    analytics::Analytics,
+    analytics::{Analytics, Audience, AudienceQuestion, OriginNumbers, OriginsQuestion},
     domain::{
         catalogue::CatalogueEntry,
         entity::EntityRef,
@@ -91,5 +91,26 @@ impl Loader<EntityRef> for AnalyticsLoader {
 
     async fn load(&self, entities: &[EntityRef]) -> Result<HashMap<EntityRef, CatalogueEntry>, ApiError> {
         Ok(self.0.entries(entities).await?)
+    }
+}
+
+impl Loader<OriginsQuestion> for AnalyticsLoader {
+    type Value = Vec<OriginNumbers>;
+    type Error = ApiError;
+
+    async fn load(
+        &self,
+        questions: &[OriginsQuestion],
+    ) -> Result<HashMap<OriginsQuestion, Vec<OriginNumbers>>, ApiError> {
+        Ok(self.0.origins(questions).await?)
+    }
+}
+
+impl Loader<AudienceQuestion> for AnalyticsLoader {
+    type Value = Audience;
+    type Error = ApiError;
+
+    async fn load(&self, questions: &[AudienceQuestion]) -> Result<HashMap<AudienceQuestion, Audience>, ApiError> {
+        Ok(self.0.audiences(questions).await?)
     }
 }

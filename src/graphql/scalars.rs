@@ -1,11 +1,13 @@
 //! Scalars: how values look on the wire.
 
+use std::sync::Arc;
+
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
-use chrono::{DateTime as Instant, SecondsFormat, Utc};
+use chrono::{DateTime as Instant, NaiveDate, SecondsFormat, Utc};
 use chrono_tz::Tz;
 
 use super::error::ApiError;
-use crate::ingest::fields;
+use crate::{domain::origin::country_code, ingest::fields};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DateTime(
@@ -43,6 +45,30 @@ impl ScalarType for DateTime {
     fn to_value(&self) -> Value {
         let instant = self.0.and_then(Instant::<Utc>::from_timestamp_millis);
         instant.map_or(Value::Null, |instant| Value::String(instant.to_rfc3339_opts(SecondsFormat::Millis, true)))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Date(pub NaiveDate);
+
+impl Date {
+    /// The UTC day that holds an instant.
+    pub fn at(ms: i64) -> Self {
+        Self(Instant::<Utc>::from_timestamp_millis(ms).unwrap_or_default().date_naive())
+    }
+}
+
+/// A day of the calendar: `2026-11-22`.
+#[Scalar(name = "Date", specified_by_url = "https://scalars.graphql.org/andimarek/local-date")]
+impl ScalarType for Date {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
+        let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| text.len() == 10);
+        date.map(Self).ok_or_else(|| InputValueError::custom("is not a date such as 2026-11-22"))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.to_string())
     }
 }
 
@@ -175,6 +201,14 @@ impl ScalarType for CurrencyCode {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CountryCode(pub String);
+
+impl CountryCode {
+    /// The code as it is stored.
+    pub fn parse(&self, field: &str) -> Result<Arc<str>, ApiError> {
+        let code = country_code(&self.0).map(Arc::from);
+        code.ok_or_else(|| ApiError::invalid(field, "is not an ISO 3166-1 alpha-2 country code such as DE"))
+    }
+}
 
 /// A country's ISO 3166-1 alpha-2 code: `DE`.
 #[Scalar(name = "CountryCode", specified_by_url = "https://www.iso.org/iso-3166-country-codes.html")]

@@ -13,7 +13,7 @@ use super::{
     input::{EntityKind, EntityRef, Metric, WindowInput, page_size},
     object::{
         entity::is_own_entity,
-        metrics::{Metrics, need_of},
+        metrics::{Metrics, Subject, need_of},
         ranking::{LiveRanking, edges, ranking_name},
     },
     query::require_rankable,
@@ -78,7 +78,12 @@ impl Subscription {
                 Answer::Metrics { window, measures } => Some(Ok(LiveMetrics {
                     sequence: Long::of(state.sequence),
                     at: DateTime::at(state.at_ms),
-                    metrics: Metrics { entity: entity.clone(), window: *window, is_own, measures: measures.clone() },
+                    metrics: Metrics {
+                        subject: Subject { entity: entity.clone(), country: None, is_own },
+                        window: *window,
+                        is_withheld: false,
+                        measures: measures.clone(),
+                    },
                 })),
                 Answer::Ranking { .. } => None,
             };

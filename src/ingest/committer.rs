@@ -15,13 +15,17 @@ use tokio::{
 
 use super::{
     EventStatus, Ingest, IngestError, IngestLimits, ROOM_UNIT_BYTES, Submission,
-    known::{KnownFacts, LearnedNumbers, ListenerNumbers, NewFacts},
+    known::{KnownFacts, LearnedPeople, NewFacts, PersonNumbers},
+    marks::NextMark,
     partitions::Partitions,
 };
 use crate::{
-    audience::{open::OpenAudience, segment::Segment},
+    audience::{
+        open::OpenAudience,
+        segment::{Mark, Segment},
+    },
     db::{
-        Database, DbError, Transaction,
+        Database, DbError,
         queries::{
             audience, catalogue, events, notify,
             rollups::{self, MoneyRow, RollupRow},
@@ -75,7 +79,8 @@ pub fn start(parts: CommitterParts, limits: IngestLimits, stop: watch::Receiver<
     let committer = Committer {
         parts,
         known_facts: KnownFacts::default(),
-        listener_numbers: ListenerNumbers::default(),
+        person_numbers: PersonNumbers::default(),
+        next_mark: NextMark::default(),
         partitions: Partitions::default(),
         expects_known: false,
     };
@@ -85,7 +90,8 @@ pub fn start(parts: CommitterParts, limits: IngestLimits, stop: watch::Receiver<
 struct Committer {
     parts: CommitterParts,
     known_facts: KnownFacts,
-    listener_numbers: ListenerNumbers,
+    person_numbers: PersonNumbers,
+    next_mark: NextMark,
     partitions: Partitions,
     /// Whether the last batch held known keys.
     expects_known: bool,
@@ -94,7 +100,8 @@ struct Committer {
 /// What is stored beside new events, and what is remembered of them.
 struct Derived {
     facts: NewFacts,
-    segment: Segment,
+    /// The facts of these events in their durable form.
+    segment: Option<Vec<u8>>,
     entities: FxHashSet<EntityRef>,
     /// When the oldest and the newest of them happened.
     extent: (i64, i64),
@@ -106,8 +113,8 @@ struct Derived {
 #[derive(Default)]
 struct Stored {
     facts: NewFacts,
-    learned: LearnedNumbers,
-    segment: Option<(String, Segment)>,
+    learned: LearnedPeople,
+    segment: Option<(Mark, Vec<u8>)>,
     /// What changed, and when the oldest and the newest of its events happened; `None` where nothing was new.
     changed: Option<(Changed, (i64, i64))>,
 }
@@ -240,39 +247,45 @@ impl Committer {
             return Ok(Stored::default());
         }
         let logged: Vec<&Event> = new.iter().map(|accepted| &accepted.event).collect();
-        let unknown = self.listener_numbers.unknown(logged.iter().filter_map(|event| event.user_id.as_ref()));
-        self.listener_numbers.reserve(&self.parts.database, unknown.len()).await?;
+        let unknown = self.person_numbers.unknown(&logged);
+        self.person_numbers.reserve(&self.parts.database, &unknown).await?;
+        let mark = self.next_mark.take(&self.parts.database).await?;
 
         let txn = self.parts.database.begin_write().await?;
-        let learned = self.listener_numbers.learn(&txn, &unknown).await?;
+        let learned = self.person_numbers.learn(&txn, &unknown).await?;
         // What follows from the events is computed while the database inserts them.
         let (inserted, derived) = futures_util::join!(events::insert(&txn, &logged), self.derive(&new, &learned));
         inserted?;
         catalogue::fill_in(&txn, &derived.facts.entries).await?;
-        let segment = append_segment(&txn, derived.segment).await?;
+        if let Some(segment) = &derived.segment {
+            audience::append_segment(&txn, (mark.block, mark.number), segment).await?;
+        }
         let changed = Changed::Entities(derived.entities);
         let word = CommitWord::new(&self.parts.process_id, derived.extent, &changed);
         notify::notify(&txn, &word.to_text()).await?;
         // Last, so that row locks are held only for a moment.
         rollups::apply_money_deltas(&txn, self.parts.slot, &derived.money_rows).await?;
         rollups::apply_deltas(&txn, self.parts.slot, &derived.rollup_rows).await?;
+        self.next_mark.begin_commit();
         txn.commit().await?;
+        self.next_mark.end_commit();
+        let segment = derived.segment.map(|segment| (mark, segment));
         Ok(Stored { facts: derived.facts, learned, segment, changed: Some((changed, derived.extent)) })
     }
 
     /// What follows from events that are new. Pauses often, so that it can share a task with statements.
-    async fn derive(&self, new: &[&AcceptedEvent], learned: &LearnedNumbers) -> Derived {
+    async fn derive(&self, new: &[&AcceptedEvent], learned: &LearnedPeople) -> Derived {
         let mut deltas = Deltas::default();
         for some in new.chunks(EVENTS_BETWEEN_PAUSES) {
             for accepted in some {
-                let number_of = |user_id: &str| self.listener_numbers.get(user_id, learned);
+                let number_of = |event: &Event, part| self.person_numbers.get(event, part, learned);
                 deltas.add(&accepted.event, &self.parts.rules, number_of);
             }
             tokio::task::yield_now().await;
         }
         let facts = self.known_facts.sift(new.iter().copied());
         tokio::task::yield_now().await;
-        let segment = Segment::of(deltas.take_listens());
+        let segment = deltas.segment();
         tokio::task::yield_now().await;
         Derived {
             facts,
@@ -288,9 +301,10 @@ impl Committer {
     fn after_commit(&mut self, committed: Committed) -> Vec<EventStatus> {
         let Committed { statuses, stored } = committed;
         self.known_facts.remember(stored.facts);
-        self.listener_numbers.remember(stored.learned);
-        if let Some((id, segment)) = &stored.segment {
-            self.parts.open_audience.add(id, segment);
+        self.person_numbers.remember(stored.learned);
+        if let Some((mark, segment)) = stored.segment {
+            let segment = Segment::open(mark, segment).expect("what was written just now can be read");
+            self.parts.open_audience.add(segment);
         }
         if let Some((changed, (oldest_ms, newest_ms))) = &stored.changed {
             self.parts.watermark.extend(*oldest_ms, *newest_ms);
@@ -351,17 +365,6 @@ fn statuses(events: &[&AcceptedEvent], order: &[Vec<usize>], known: &HashMap<Eve
         }
     }
     statuses
-}
-
-/// Stores the listeners of a commit under an id; nothing where there are none.
-async fn append_segment(txn: &Transaction, segment: Segment) -> Result<Option<(String, Segment)>, DbError> {
-    if segment.0.is_empty() {
-        return Ok(None);
-    }
-    // Sorts by time of commit, so that the oldest are merged first.
-    let id = uuid::Uuid::now_v7().to_string();
-    audience::append_segment(txn, &id, segment.encode()).await?;
-    Ok(Some((id, segment)))
 }
 
 /// An error and its causes in one line, for the log.

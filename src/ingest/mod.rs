@@ -11,6 +11,7 @@ pub mod committer;
 pub mod decode;
 pub mod fields;
 mod known;
+mod marks;
 mod partitions;
 
 use crate::{

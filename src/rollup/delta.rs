@@ -1,91 +1,106 @@
-//! Folds events into what they add to the rollups: one row a key, whatever the batch's size.
+//! Folds events into what they add to the rollups and to the audience: one row a key, whatever the batch's size.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
 use crate::{
+    audience::{
+        fact::{Fact, OriginNumbers, PartTaken, Sums, Texts},
+        segment,
+    },
     db::queries::rollups::{MoneyRow, RollupRow},
     domain::{
-        counting::{Counters, CountingRules, MoneyCounters, effect},
+        counting::{CountingRules, Effect, MoneyCounters, Part, effect},
         entity::{EntityKind, EntityRef},
         event::Event,
-        window::{Grain, HOUR_MS},
+        window::Grain,
     },
 };
-
-/// Who of an entity's listeners, by number, listened in which hour.
-pub type Listens = Vec<(i64, u32)>;
 
 /// The sum of what a batch of events adds.
 #[derive(Debug, Default)]
 pub struct Deltas {
-    of_entities: FxHashMap<EntityRef, EntityDelta>,
-    money: FxHashMap<EntityRef, BTreeMap<(i64, Arc<str>), MoneyCounters>>,
-}
-
-#[derive(Debug, Default)]
-struct EntityDelta {
-    /// By quarter-hour. A batch holds few quarters and many entities.
-    quarters: Vec<(i64, Counters)>,
-    listens: Listens,
+    /// What the facts' origins and currencies are numbered by.
+    texts: Texts,
+    /// By quarter-hour and origin. A batch holds few quarters and many entities, most of which have one fact.
+    facts: FxHashMap<EntityRef, Vec<Fact>>,
 }
 
 impl Deltas {
-    /// Adds an event; `number_of` gives identified people's numbers, of whom those without one are in no set.
-    pub fn add(&mut self, event: &Event, rules: &CountingRules, number_of: impl Fn(&str) -> Option<u32>) {
+    /// Adds an event; `number_of` gives the number that stands for its person in that part. Those without one are
+    /// in no set.
+    pub fn add(&mut self, event: &Event, rules: &CountingRules, number_of: impl Fn(&Event, Part) -> Option<u32>) {
         let Some(effect) = effect(event, rules) else { return };
-        let at_ms = event.key.occurred_at_ms;
-        let quarter = Grain::Quarter.bucket_of(at_ms);
-        let hour = at_ms - at_ms.rem_euclid(HOUR_MS);
-        let listener = event.user_id.as_deref().filter(|_| effect.has_listener).and_then(number_of);
+        let quarter_ms = Grain::Quarter.bucket_of(event.key.occurred_at_ms);
+        let taken =
+            effect.part.and_then(|part| number_of(event, part).map(|person| PartTaken { part, person, times: 1 }));
+        let origin =
+            [&event.country, &event.listening_source, &event.device].map(|text| self.texts.number(text.as_deref()));
+        let money = event.currency.as_deref().filter(|_| effect.money != MoneyCounters::default());
+        let money = money.map(|currency| (self.texts.number(Some(currency)), &effect.money));
         for kind in EntityKind::ALL {
-            let Some(id) = event.entity_id(kind).filter(|_| effect.credits(kind)) else { continue };
-            let entity = EntityRef { kind, id: id.clone() };
-            if let Some(currency) = event.currency.as_deref().filter(|_| effect.money != MoneyCounters::default()) {
-                let by_bucket = self.money.entry(entity.clone()).or_default();
-                by_bucket.entry((quarter, currency.into())).or_default().add(&effect.money);
+            if let Some(id) = event.entity_id(kind).filter(|_| effect.credits(kind)) {
+                self.add_to(EntityRef { kind, id: id.clone() }, quarter_ms, origin, &effect, money, taken);
             }
-            let delta = self.of_entities.entry(entity).or_default();
-            if let Some(listener) = listener {
-                delta.listens.push((hour, listener));
-            }
-            // Batches are sorted by time, so the last quarter is nearly always the one.
-            match delta.quarters.iter_mut().rev().find(|(bucket, _)| *bucket == quarter) {
-                Some((_, counters)) => counters.add(&effect.counters),
-                None => {
-                    // Most have one: without this a list begins with room for four.
-                    delta.quarters.reserve_exact(1);
-                    delta.quarters.push((quarter, effect.counters));
-                }
+        }
+    }
+
+    fn add_to(
+        &mut self,
+        entity: EntityRef,
+        quarter_ms: i64,
+        origin: OriginNumbers,
+        effect: &Effect,
+        money: Option<(u32, &MoneyCounters)>,
+        taken: Option<PartTaken>,
+    ) {
+        let facts = self.facts.entry(entity).or_default();
+        // Batches are sorted by time, so the last quarter is nearly always the one.
+        let known = facts.iter_mut().rev().find(|fact| fact.quarter_ms == quarter_ms && fact.origin == origin);
+        match known {
+            Some(fact) => fact.add(&effect.counters, money, taken),
+            None => {
+                // Most have one: without this a list begins with room for four.
+                facts.reserve_exact(1);
+                let sums = Sums {
+                    counters: effect.counters,
+                    money: money.map(|(currency, money)| (currency, *money)).into_iter().collect(),
+                };
+                facts.push(Fact { quarter_ms, origin, sums, people: taken.into_iter().collect() });
             }
         }
     }
 
     pub fn entities(&self) -> impl Iterator<Item = &EntityRef> {
-        self.of_entities.keys()
+        self.facts.keys()
     }
 
-    /// Takes out who listened to what, in no particular order.
-    pub fn take_listens(&mut self) -> impl Iterator<Item = (&EntityRef, Listens)> {
-        let listens = self.of_entities.iter_mut().map(|(entity, delta)| (entity, std::mem::take(&mut delta.listens)));
-        listens.filter(|(_, listens)| !listens.is_empty())
+    /// What the facts are numbered by, and each entity's facts.
+    pub fn facts(&self) -> (&Texts, impl Iterator<Item = (&EntityRef, &[Fact])>) {
+        (&self.texts, self.facts.iter().map(|(entity, facts)| (entity, &facts[..])))
+    }
+
+    /// All facts in their durable form; nothing where there are none.
+    pub fn segment(&self) -> Option<Vec<u8>> {
+        let (texts, facts) = self.facts();
+        (!self.facts.is_empty()).then(|| segment::encode(texts, facts))
     }
 
     /// Counter rows of both grains, sorted by key.
     pub fn rollup_rows(&self) -> Vec<RollupRow> {
-        let mut deltas: Vec<(&EntityRef, &EntityDelta)> = self.of_entities.iter().collect();
-        deltas.sort_unstable_by_key(|(entity, _)| *entity);
         // Entities come in order, so that within a bucket their rows do, too.
         let mut rows: BTreeMap<(Grain, i64), Vec<RollupRow>> = BTreeMap::new();
-        for (entity, delta) in deltas {
-            for (quarter, counters) in &delta.quarters {
+        for (entity, facts) in self.sorted() {
+            for fact in facts {
                 for grain in [Grain::Quarter, Grain::Day] {
-                    let bucket = grain.bucket_of(*quarter);
+                    let bucket = grain.bucket_of(fact.quarter_ms);
                     let rows = rows.entry((grain, bucket)).or_default();
                     match rows.last_mut() {
-                        Some(last) if last.entity == *entity => last.counters.add(counters),
-                        _ => rows.push(RollupRow { grain, bucket, entity: entity.clone(), counters: *counters }),
+                        Some(last) if last.entity == *entity => last.counters.add(&fact.sums.counters),
+                        _ => {
+                            rows.push(RollupRow { grain, bucket, entity: entity.clone(), counters: fact.sums.counters })
+                        }
                     }
                 }
             }
@@ -96,16 +111,25 @@ impl Deltas {
     /// Money rows of both grains, sorted by key.
     pub fn money_rows(&self) -> Vec<MoneyRow> {
         let mut sums: BTreeMap<(Grain, i64, EntityRef, Arc<str>), MoneyCounters> = BTreeMap::new();
-        for (entity, by_bucket) in &self.money {
-            for ((quarter, currency), money) in by_bucket {
-                for grain in [Grain::Quarter, Grain::Day] {
-                    let key = (grain, grain.bucket_of(*quarter), entity.clone(), currency.clone());
-                    sums.entry(key).or_default().add(money);
+        for (entity, facts) in &self.facts {
+            for fact in facts {
+                for (currency, money) in &fact.sums.money {
+                    let currency = self.texts.text(*currency).expect("money comes with its currency");
+                    for grain in [Grain::Quarter, Grain::Day] {
+                        let key = (grain, grain.bucket_of(fact.quarter_ms), entity.clone(), currency.clone());
+                        sums.entry(key).or_default().add(money);
+                    }
                 }
             }
         }
         sums.into_iter()
             .map(|((grain, bucket, entity, currency), money)| MoneyRow { grain, bucket, entity, currency, money })
             .collect()
+    }
+
+    fn sorted(&self) -> Vec<(&EntityRef, &Vec<Fact>)> {
+        let mut facts: Vec<_> = self.facts.iter().collect();
+        facts.sort_unstable_by_key(|(entity, _)| *entity);
+        facts
     }
 }

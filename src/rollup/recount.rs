@@ -1,202 +1,209 @@
 //! Recomputes every number from the log, one UTC day at a time: to compare (`verify`) or to swap in
 //! (`rebuild`). The counting itself is the committer's: [`Deltas`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use chrono::DateTime;
 use roaring::RoaringBitmap;
+use rustc_hash::FxHashMap;
 
-use super::delta::Deltas;
+use super::{
+    compare::{Report, compare_counters, compare_money, compare_people, place},
+    delta::Deltas,
+};
 use crate::{
-    audience::{first_hourly_day, merge, segment::Segment},
+    audience::{
+        day::{EntityDay, Marks},
+        merge,
+        open::{gather_markets, open_segment},
+        segment::{Mark, Segment},
+    },
     db::{
-        Connection, Database, DbError,
+        Connection, Database, DbError, Transaction,
         queries::{
-            audience::{self, AudienceRow},
-            events, leases, listeners, rollups,
+            audience::{self, DayRow, MarketRow},
+            events, leases, listeners,
+            rollups::{self, MoneyRow, RollupRow},
         },
     },
     domain::{
         clock::Clock,
-        counting::CountingRules,
-        entity::EntityRef,
-        event::EventKey,
+        counting::{Counters, CountingRules, MoneyCounters, Part, Parts},
+        entity::{EntityKind, EntityRef},
+        event::{Event, EventKey},
         window::{DAY_MS, Grain},
     },
 };
 
 /// Events read at once; bounds memory whatever a day holds.
 const EVENTS_AT_ONCE: u64 = 10_000;
-/// Differences that are told one by one.
-const SHOWN_MAX: usize = 20;
 
-type Sets = BTreeMap<(i64, EntityRef, String), RoaringBitmap>;
+pub type CounterSums = BTreeMap<(Grain, i64, EntityRef), Counters>;
+pub type MoneySums = BTreeMap<(Grain, i64, EntityRef, Arc<str>), MoneyCounters>;
 
-/// What a comparison found.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    pub events: u64,
-    pub days: u64,
-    pub differences: u64,
-    /// The first differences, in words.
-    pub shown: Vec<String>,
+/// One day's numbers as the log gives them.
+#[derive(Default)]
+struct Recount {
+    events: u64,
+    counters: CounterSums,
+    money: MoneySums,
+    people: People,
 }
 
-impl Report {
-    fn note(&mut self, difference: String) {
-        self.differences += 1;
-        if self.shown.len() < SHOWN_MAX {
-            self.shown.push(difference);
+/// Who took part on one day.
+#[derive(Default)]
+pub struct People {
+    pub days: BTreeMap<EntityRef, EntityDay>,
+    pub markets: BTreeMap<Option<Arc<str>>, RoaringBitmap>,
+}
+
+impl People {
+    /// Adds those of a segment's facts that are of this day and not held yet.
+    fn fold(&mut self, day: i64, segment: &Segment, is_held: impl Fn(&EntityDay) -> bool) {
+        let mut markets = FxHashMap::default();
+        for (entity, at) in &segment.entities {
+            if entity.kind == EntityKind::Song {
+                gather_markets(&mut markets, segment, *at);
+            }
+            let mut facts = segment.facts(*at).filter(|fact| Grain::Day.bucket_of(fact.quarter_ms) == day).peekable();
+            if facts.peek().is_some() {
+                let entity_day = self.days.entry(entity.clone()).or_default();
+                if !is_held(entity_day) {
+                    facts.for_each(|fact| entity_day.fold(&fact, &segment.texts));
+                }
+            }
+        }
+        for ((_, country), listeners) in markets.into_iter().filter(|((of, _), _)| *of == day) {
+            self.markets.entry(country).or_default().extend(listeners);
         }
     }
 }
 
-/// One day's numbers as the log gives them.
-struct Recount {
-    events: u64,
-    deltas: Deltas,
-    sets: Sets,
-}
+async fn recount_day<C: Connection>(conn: &C, day: i64, rules: &CountingRules) -> Result<Recount, DbError> {
+    // Of no committer: these facts are folded here and now.
+    const MARK: Mark = Mark { block: 0, number: 0 };
 
-async fn recount_day<C: Connection>(
-    conn: &C,
-    day: i64,
-    rules: &CountingRules,
-    now_ms: i64,
-) -> Result<Recount, DbError> {
-    let mut recount = Recount { events: 0, deltas: Deltas::default(), sets: Sets::new() };
+    let mut recount = Recount::default();
     let mut after: Option<EventKey> = None;
     loop {
         let events = events::list_between(conn, day, day + DAY_MS, after, EVENTS_AT_ONCE).await?;
         let Some(last) = events.last() else { return Ok(recount) };
         after = Some(last.key);
         recount.events += events.len() as u64;
-        let mut user_ids: Vec<&str> = events.iter().filter_map(|event| event.user_id.as_deref()).collect();
-        user_ids.sort_unstable();
-        user_ids.dedup();
-        let numbers: HashMap<String, u32> = listeners::list_numbers(conn, &user_ids).await?.into_iter().collect();
+        let numbers = numbers_of(conn, &events).await?;
+        let mut deltas = Deltas::default();
         for event in &events {
-            // Somebody without a number can be in no set; the comparison of sets will say so.
-            recount.deltas.add(event, rules, |user_id| numbers.get(user_id).copied());
+            // Somebody without a number can be in no set; the comparison of people will say so.
+            deltas.add(event, rules, |event, part| numbers.get(&person(event, part)?).copied());
         }
-        merge::gather(&mut recount.sets, &Segment::of(recount.deltas.take_listens()), now_ms);
+        for row in deltas.rollup_rows() {
+            recount.counters.entry((row.grain, row.bucket, row.entity)).or_default().add(&row.counters);
+        }
+        for row in deltas.money_rows() {
+            recount.money.entry((row.grain, row.bucket, row.entity, row.currency)).or_default().add(&row.money);
+        }
+        if let Some(facts) = deltas.segment() {
+            let segment = Segment::open(MARK, facts).map_err(|_| DbError::Corrupt("facts written just now"))?;
+            recount.people.fold(day, &segment, |_| false);
+        }
     }
 }
 
+/// Which sort of person, and their id.
+type PersonId = (listeners::People, Arc<str>);
+
+fn person(event: &Event, part: Part) -> Option<PersonId> {
+    match part {
+        Part::AnonymousListener => Some((listeners::People::Anonymous, event.anonymous_id.clone()?)),
+        _ => Some((listeners::People::Identified, event.user_id.clone()?)),
+    }
+}
+
+async fn numbers_of<C: Connection>(conn: &C, events: &[Event]) -> Result<HashMap<PersonId, u32>, DbError> {
+    let mut numbers = HashMap::new();
+    for people in [listeners::People::Identified, listeners::People::Anonymous] {
+        let ids: BTreeSet<&str> = events
+            .iter()
+            .filter_map(|event| match people {
+                listeners::People::Identified => event.user_id.as_deref(),
+                listeners::People::Anonymous => event.anonymous_id.as_deref(),
+            })
+            .collect();
+        let ids: Vec<&str> = ids.into_iter().collect();
+        let found = listeners::list_numbers(conn, people, &ids).await?;
+        numbers.extend(found.into_iter().map(|(id, number)| ((people, Arc::from(id)), number)));
+    }
+    Ok(numbers)
+}
+
 /// Compares everything stored with a recount, in one snapshot of the database.
-pub async fn verify(
-    database: &Database,
-    rules: &CountingRules,
-    now_ms: i64,
-    on_day: impl Fn(String),
-) -> Result<Report, DbError> {
+pub async fn verify(database: &Database, rules: &CountingRules, on_day: impl Fn(String)) -> Result<Report, DbError> {
     let snapshot = database.begin_snapshot().await?;
     let mut report = Report::default();
-    let mut open = Sets::new();
-    let ids = audience::list_segment_ids(&snapshot).await?;
-    for (_, pairs) in audience::list_segments(&snapshot, &ids).await? {
-        let segment = Segment::decode(&pairs).map_err(|_| DbError::Corrupt("a segment of listeners"))?;
-        merge::gather(&mut open, &segment, now_ms);
+    let waiting = audience::list_marks(&snapshot).await?;
+    let mut open = Vec::new();
+    for (at, facts) in audience::list_segments(&snapshot, &waiting).await? {
+        open.push(open_segment(at, facts)?);
     }
+    let open_days: BTreeSet<i64> = open.iter().flat_map(days_of).collect();
     let mut from = i64::MIN / 2;
-    while let Some(day) = find_next_day(&snapshot, from, &open).await? {
+    while let Some(day) = find_next_day(&snapshot, from, &open_days).await? {
         on_day(date_text(day));
-        let recount = recount_day(&snapshot, day, rules, now_ms).await?;
+        let recount = recount_day(&snapshot, day, rules).await?;
         report.days += 1;
         report.events += recount.events;
-        compare_counters(&mut report, &recount, rollups::list_day(&snapshot, day).await?);
-        compare_money(&mut report, &recount, rollups::list_money_day(&snapshot, day).await?);
-        let mut stored: Sets = audience::list_day(&snapshot, day)
-            .await?
-            .into_iter()
-            .map(|row| ((row.day, row.entity, row.segment), row.listeners))
-            .collect();
-        let of_day = open.range((day, first_entity(), String::new())..);
-        for (key, set) in of_day.take_while(|((of, ..), _)| *of == day) {
-            *stored.entry(key.clone()).or_default() |= set;
-        }
-        if day < first_hourly_day(now_ms) {
-            // Hourly sets of a day that has just become old may not have been dropped yet.
-            stored.retain(|(_, _, segment), _| segment == audience::WHOLE_DAY);
-        }
-        compare_sets(&mut report, recount.sets, stored);
+        compare_counters(&mut report, recount.counters, rollups::list_day(&snapshot, day).await?);
+        compare_money(&mut report, recount.money, rollups::list_money_day(&snapshot, day).await?);
+        let stored = stored_people(&snapshot, day, &open, &mut report).await?;
+        compare_people(&mut report, day, recount.people, stored);
         from = day + DAY_MS;
     }
     snapshot.rollback().await.map_err(DbError::from)?;
     Ok(report)
 }
 
-fn first_entity() -> EntityRef {
-    EntityRef::new(crate::domain::entity::EntityKind::Song, "")
+/// A day's people as they are stored, with what waits to be merged.
+async fn stored_people<C: Connection>(
+    conn: &C,
+    day: i64,
+    open: &[Segment],
+    report: &mut Report,
+) -> Result<People, DbError> {
+    let mut stored = People::default();
+    for row in audience::list_day(conn, day).await? {
+        match merge::read_day(&row, Parts::ALL) {
+            Ok(entity_day) => {
+                if row.listeners != entity_day.listeners() || row.active != entity_day.active() {
+                    report.note(format!("{} listeners: the sets are not those of the cells", place(&row.entity, day)));
+                }
+                stored.days.insert(row.entity, entity_day);
+            }
+            Err(_) => report.note(format!("{} people: what is stored cannot be read", place(&row.entity, day))),
+        }
+    }
+    let markets = audience::list_markets(conn, &[day]).await?;
+    stored.markets = markets.into_iter().map(|row| (row.country, row.listeners)).collect();
+    for segment in open {
+        stored.fold(day, segment, |entity_day| entity_day.marks.hold(segment.mark));
+    }
+    Ok(stored)
+}
+
+fn days_of(segment: &Segment) -> BTreeSet<i64> {
+    let facts = segment.entities.iter().flat_map(|(_, at)| segment.facts(*at));
+    facts.map(|fact| Grain::Day.bucket_of(fact.quarter_ms)).collect()
 }
 
 /// The first day from `from` on that has an event or any number.
-async fn find_next_day<C: Connection>(conn: &C, from: i64, open: &Sets) -> Result<Option<i64>, DbError> {
+async fn find_next_day<C: Connection>(conn: &C, from: i64, open_days: &BTreeSet<i64>) -> Result<Option<i64>, DbError> {
     let event = events::find_next(conn, from).await?.map(|at_ms| Grain::Day.bucket_of(at_ms));
     let rollup = rollups::find_next_day(conn, from).await?;
     let stored = audience::find_next_day(conn, from).await?;
-    let open = open.range((from, first_entity(), String::new())..).next().map(|((day, ..), _)| *day);
+    let open = open_days.range(from..).next().copied();
     Ok([event, rollup, stored, open].into_iter().flatten().min())
-}
-
-fn compare_counters(report: &mut Report, recount: &Recount, stored: Vec<rollups::RollupRow>) {
-    let key = |row: &rollups::RollupRow| (row.grain, row.bucket, row.entity.clone());
-    let mut stored: BTreeMap<_, _> = stored.into_iter().map(|row| (key(&row), row.counters)).collect();
-    for row in recount.deltas.rollup_rows() {
-        let counters = stored.remove(&key(&row)).unwrap_or_default();
-        if counters != row.counters {
-            report.note(format!(
-                "{}: stored {counters:?}, events say {:?}",
-                place(&row.entity, row.bucket),
-                row.counters
-            ));
-        }
-    }
-    for ((_, bucket, entity), counters) in stored.into_iter().filter(|(_, counters)| !counters.is_zero()) {
-        report.note(format!("{}: stored {counters:?}, events say nothing", place(&entity, bucket)));
-    }
-}
-
-fn compare_money(report: &mut Report, recount: &Recount, stored: Vec<rollups::MoneyRow>) {
-    let key = |row: &rollups::MoneyRow| (row.grain, row.bucket, row.entity.clone(), row.currency.clone());
-    let mut stored: BTreeMap<_, _> = stored.into_iter().map(|row| (key(&row), row.money)).collect();
-    for row in recount.deltas.money_rows() {
-        let money = stored.remove(&key(&row)).unwrap_or_default();
-        if money != row.money {
-            report.note(format!("{}: stored {money:?}, events say {:?}", place(&row.entity, row.bucket), row.money));
-        }
-    }
-    for ((_, bucket, entity, _), money) in stored {
-        report.note(format!("{}: stored {money:?}, events say nothing", place(&entity, bucket)));
-    }
-}
-
-fn compare_sets(report: &mut Report, recounted: Sets, mut stored: Sets) {
-    for (key, set) in recounted {
-        let found = stored.remove(&key).unwrap_or_default();
-        if found != set {
-            let (only_stored, only_counted) = (&found - &set, &set - &found);
-            report.note(format!(
-                "{} listeners {}: {} stored too many, {} missing",
-                place(&key.1, key.0),
-                key.2,
-                only_stored.len(),
-                only_counted.len()
-            ));
-        }
-    }
-    for ((day, entity, segment), set) in stored.into_iter().filter(|(_, set)| !set.is_empty()) {
-        report.note(format!("{} listeners {segment}: {} stored too many", place(&entity, day), set.len()));
-    }
-}
-
-fn place(entity: &EntityRef, bucket: i64) -> String {
-    format!(
-        "{} {:?} at {}",
-        entity.kind.word(),
-        &*entity.id,
-        DateTime::from_timestamp_millis(bucket).unwrap_or_default()
-    )
 }
 
 /// Replaces every number by a recount, day by day; returns how many days.
@@ -212,7 +219,7 @@ pub async fn rebuild(
     let holder = uuid::Uuid::new_v4().to_string();
     let mut days = 0;
     let mut from = i64::MIN / 2;
-    let nothing_open = Sets::new();
+    let nothing_open = BTreeSet::new();
     while let Some(day) = find_next_day(database.reader(), from, &nothing_open).await? {
         on_day(date_text(day));
         let now_ms = clock.now_ms();
@@ -224,17 +231,15 @@ pub async fn rebuild(
             continue;
         }
         rollups::lock_against_writers(&txn).await?;
-        let recount = recount_day(&txn, day, rules, now_ms).await?;
+        // Everything committed so far is in the log: the new days hold all segments that wait.
+        let held = merge::waiting_marks(&audience::list_marks(&txn).await?);
+        let recount = recount_day(&txn, day, rules).await?;
         rollups::delete_day(&txn, day).await?;
-        rollups::apply_money_deltas(&txn, 0, &recount.deltas.money_rows()).await?;
-        rollups::apply_deltas(&txn, 0, &recount.deltas.rollup_rows()).await?;
+        rollups::apply_money_deltas(&txn, 0, &money_rows(recount.money)).await?;
+        rollups::apply_deltas(&txn, 0, &counter_rows(recount.counters)).await?;
+        let before = audience::list_day_cells(&txn, day).await?;
         audience::delete_day(&txn, day).await?;
-        let rows: Vec<AudienceRow> = recount
-            .sets
-            .into_iter()
-            .map(|((day, entity, segment), listeners)| AudienceRow { day, entity, segment, listeners })
-            .collect();
-        audience::put(&txn, &rows).await?;
+        store_people(&txn, day, recount.people, before, &held).await?;
         leases::release(&txn, merge::LEASE, &holder).await?;
         txn.commit().await?;
         days += 1;
@@ -243,6 +248,44 @@ pub async fn rebuild(
     Ok(days)
 }
 
-fn date_text(day: i64) -> String {
+fn counter_rows(counters: CounterSums) -> Vec<RollupRow> {
+    let row = |((grain, bucket, entity), counters)| RollupRow { grain, bucket, entity, counters };
+    counters.into_iter().map(row).collect()
+}
+
+fn money_rows(money: MoneySums) -> Vec<MoneyRow> {
+    let row = |((grain, bucket, entity, currency), money)| MoneyRow { grain, bucket, entity, currency, money };
+    money.into_iter().map(row).collect()
+}
+
+/// Writes a day's people. Their rows hold what waits, and what the rows before them held.
+async fn store_people(
+    txn: &Transaction,
+    day: i64,
+    people: People,
+    before: Vec<DayRow>,
+    held: &Marks,
+) -> Result<(), DbError> {
+    let mut marks_before: HashMap<EntityRef, Marks> = HashMap::new();
+    for row in before {
+        // What cannot be read is what is being repaired.
+        let marks = EntityDay::read(&row.cells, None, Parts::default()).map(|day| day.marks).unwrap_or_default();
+        marks_before.insert(row.entity, marks);
+    }
+    let rows: Vec<DayRow> = people
+        .days
+        .into_iter()
+        .map(|(entity, mut entity_day)| {
+            entity_day.marks = marks_before.remove(&entity).unwrap_or_default();
+            entity_day.marks.raise_all(held);
+            merge::day_row(day, entity, entity_day)
+        })
+        .collect();
+    audience::put(txn, &rows).await?;
+    let markets = people.markets.into_iter().map(|(country, listeners)| MarketRow { day, country, listeners });
+    audience::put_markets(txn, &markets.collect::<Vec<_>>()).await
+}
+
+pub fn date_text(day: i64) -> String {
     DateTime::from_timestamp_millis(day).unwrap_or_default().date_naive().to_string()
 }

@@ -247,16 +247,8 @@ async fn check_window(app: &App, model: &Model, from_ms: i64, to_ms: i64, contex
                 .collect();
             assert_eq!(answer["revenue"], json!(revenue), "{context}");
             let listeners: BTreeSet<&String> = entries.iter().filter_map(|entry| entry.listener.as_ref()).collect();
-            let (lower, upper) =
-                (answer["listeners"]["lower"].as_u64().unwrap(), answer["listeners"]["upper"].as_u64().unwrap());
             let truth = listeners.len() as u64;
-            assert!(lower <= truth && truth <= upper, "{truth} listeners of {context}");
-            // Whole days are exact, and whole hours from 12 June 00:00 on.
-            let is_sharp =
-                |edge_ms: i64| edge_ms % DAY_MS == 0 || (edge_ms % HOUR_MS == 0 && edge_ms >= T0 - 84 * HOUR_MS);
-            if is_sharp(from_ms) && is_sharp(to_ms) {
-                assert_eq!((lower, upper), (truth, truth), "{context}");
-            }
+            assert_eq!(answer["listeners"], json!({"lower": truth, "upper": truth}), "{context}");
             compared += 1;
         }
     }
@@ -297,8 +289,8 @@ async fn check_timeline(app: &App, model: &Model, random: &mut StdRng, context: 
             assert_eq!(point["metrics"][counter], sum, "{counter} of {context}");
         }
         let listeners: BTreeSet<&String> = entries.iter().filter_map(|entry| entry.listener.as_ref()).collect();
-        let bound = |field: &str| point["metrics"]["listeners"][field].as_u64().unwrap();
-        assert!((bound("lower")..=bound("upper")).contains(&(listeners.len() as u64)), "{context}");
+        let truth = listeners.len();
+        assert_eq!(point["metrics"]["listeners"], json!({"lower": truth, "upper": truth}), "{context}");
     }
     assert_eq!(expected_start, T0, "{context}");
 }

@@ -6,11 +6,9 @@ use std::sync::{
 };
 
 use backbeat::{
+    audience::day::EntityDay,
     db::{Database, DatabaseSettings, queries::leases},
-    rollup::{
-        fold,
-        recount::{self, Report},
-    },
+    rollup::{compare::Report, fold, recount},
 };
 use roaring::RoaringBitmap;
 use sea_orm::{ConnectionTrait, Statement};
@@ -22,8 +20,7 @@ use crate::{
 };
 
 async fn verify(app: &App) -> Report {
-    let now_ms = app.core.clock.now_ms();
-    recount::verify(&app.core.database, &Default::default(), now_ms, |_| {}).await.unwrap()
+    recount::verify(&app.core.database, &Default::default(), |_| {}).await.unwrap()
 }
 
 async fn rebuild(app: &App) -> u64 {
@@ -31,10 +28,10 @@ async fn rebuild(app: &App) -> u64 {
 }
 
 /// Runs a statement beside the service; returns how many rows it changed.
-async fn tamper(database: &TestDatabase, sql: &str, bytes: Option<Vec<u8>>) -> u64 {
+async fn tamper(database: &TestDatabase, sql: &str, bytes: Vec<Vec<u8>>) -> u64 {
     let connection = database.connect().await;
     let values: Vec<sea_orm::Value> = bytes.into_iter().map(Into::into).collect();
-    let sql = if database.is_sqlite() { sql.replace("$1", "?") } else { sql.to_owned() };
+    let sql = if database.is_sqlite() { sql.replace('$', "?") } else { sql.to_owned() };
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
     let changed = connection.execute_raw(statement).await.unwrap().rows_affected();
     connection.close().await.unwrap();
@@ -74,13 +71,13 @@ on_every_database!(verify_finds_tampered_rows_and_rebuild_repairs_them, |databas
         (
             "a counter",
             format!("UPDATE rollup SET plays = plays + 1 WHERE grain = 1 AND bucket = {day} AND {of_song}"),
-            None,
+            vec![],
             "events say",
         ),
         (
             "a quarter's row",
             format!("DELETE FROM rollup WHERE grain = 0 AND {of_song} AND bucket >= {day}"),
-            None,
+            vec![],
             "events say",
         ),
         (
@@ -88,7 +85,7 @@ on_every_database!(verify_finds_tampered_rows_and_rebuild_repairs_them, |databas
             format!(
                 "INSERT INTO rollup (grain, bucket, entity_kind, entity_id, slot, likes) VALUES (1, {day}, 1, 'ghost', 0, 3)"
             ),
-            None,
+            vec![],
             "events say nothing",
         ),
         (
@@ -96,19 +93,19 @@ on_every_database!(verify_finds_tampered_rows_and_rebuild_repairs_them, |databas
             format!(
                 "INSERT INTO rollup (grain, bucket, entity_kind, entity_id, slot, likes) VALUES (0, {empty_day}, 1, 'ghost', 0, 3)"
             ),
-            None,
+            vec![],
             "events say nothing",
         ),
         (
             "a money row",
             "DELETE FROM money_rollup WHERE grain = 1 AND entity_kind = 2".to_owned(),
-            None,
+            vec![],
             "gross_minor: 999",
         ),
         (
             "an amount",
             "UPDATE money_rollup SET gross_minor = gross_minor + 1 WHERE entity_kind = 4".to_owned(),
-            None,
+            vec![],
             "gross_minor: 1000",
         ),
         (
@@ -117,33 +114,61 @@ on_every_database!(verify_finds_tampered_rows_and_rebuild_repairs_them, |databas
                 "INSERT INTO money_rollup (grain, bucket, entity_kind, entity_id, currency, slot, gross_minor, refunded_minor) \
                  VALUES (1, {empty_day}, 1, 'ghost', 'EUR', 0, 1, 0)"
             ),
-            None,
+            vec![],
             "events say nothing",
         ),
         (
             "a set's people",
-            format!("UPDATE audience SET listeners = $1 WHERE day = {day} AND {of_song} AND segment = 'all'"),
-            Some(stranger.clone()),
-            "1 stored too many",
+            format!("UPDATE audience_day SET listeners = $1 WHERE day = {day} AND {of_song}"),
+            vec![stranger.clone()],
+            "the sets are not those of the cells",
         ),
         (
-            "an empty set",
-            format!("UPDATE audience SET listeners = $1 WHERE day = {day} AND {of_song} AND segment = 'all'"),
-            Some(nobody),
-            "missing",
+            "a set of active people",
+            format!("UPDATE audience_day SET active = $1 WHERE day = {day} AND {of_song}"),
+            vec![stranger.clone()],
+            "the sets are not those of the cells",
         ),
         (
-            "an hour's set",
-            "DELETE FROM audience WHERE entity_kind = 4 AND segment <> 'all'".to_owned(),
-            None,
-            "missing",
+            "the cells of a day",
+            format!("UPDATE audience_day SET cells = $1, listeners = $2, active = $2 WHERE day = {day} AND {of_song}"),
+            vec![EntityDay::default().write_cells(), nobody.clone()],
+            "stored are not those of the events",
         ),
         (
-            "a set too many",
+            "a day that cannot be read",
+            format!("UPDATE audience_day SET cells = $1 WHERE day = {day} AND {of_song}"),
+            vec![vec![9, 9, 9]],
+            "cannot be read",
+        ),
+        (
+            "days that are gone",
+            "DELETE FROM audience_day WHERE entity_kind = 4".to_owned(),
+            vec![],
+            "stored are not those of the events",
+        ),
+        (
+            "a day too many",
             format!(
-                "INSERT INTO audience (day, entity_kind, entity_id, segment, listeners) VALUES ({day}, 3, 'ghost', 'all', $1)"
+                "INSERT INTO audience_day (day, entity_kind, entity_id, listeners, active, cells, detail) \
+                 SELECT {empty_day}, 3, 'ghost', listeners, active, cells, detail FROM audience_day \
+                 WHERE day = {day} AND {of_song}"
             ),
-            Some(stranger),
+            vec![],
+            "stored too many",
+        ),
+        (
+            "a market's people",
+            format!("UPDATE market_day SET listeners = $1 WHERE day = {day}"),
+            vec![stranger],
+            "market",
+        ),
+        (
+            "a market too many",
+            format!(
+                "INSERT INTO market_day (day, country, listeners) SELECT {empty_day}, 'FR', listeners FROM market_day WHERE day = {day}"
+            ),
+            vec![],
             "stored too many",
         ),
     ] {
@@ -164,7 +189,7 @@ on_every_database!(verify_finds_tampered_rows_and_rebuild_repairs_them, |databas
 on_every_database!(rebuild_repairs_what_was_not_merged_yet_too, |database| {
     let app = App::start_with(&database, Options::at(T0)).await;
     app.record(&events()).await;
-    assert!(tamper(&database, "DELETE FROM audience_segment", None).await > 0);
+    assert!(tamper(&database, "DELETE FROM audience_segment", vec![]).await > 0);
     assert!(verify(&app).await.differences > 0);
     rebuild(&app).await;
     app.verify().await;
@@ -276,7 +301,7 @@ on_every_database!(closed_days_are_folded_into_one_slot, |database| {
          SELECT grain, bucket, entity_kind, entity_id, 0, 2 FROM rollup WHERE entity_kind = 1",
         "UPDATE rollup SET likes = likes - 2 WHERE slot = 7",
     ] {
-        assert!(tamper(&database, sql, None).await > 0, "{sql}");
+        assert!(tamper(&database, sql, vec![]).await > 0, "{sql}");
     }
     let slots = async || {
         let connection = database.connect().await;

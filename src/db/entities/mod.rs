@@ -2,9 +2,7 @@
 
 pub mod album;
 pub mod artist;
-pub mod audience_segment;
 pub mod lease;
-pub mod listener;
 pub mod playlist;
 pub mod sequence_block;
 pub mod song;

@@ -1,187 +1,298 @@
-//! Listener sets, and the segments that wait to be merged into them.
+//! Days of entities and of markets, and the segments that wait to be merged into them.
 
 use std::sync::{Arc, LazyLock};
 
 use roaring::RoaringBitmap;
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ConnectionTrait, QueryResult};
 
 use crate::{
     db::{
         DbError, Transaction,
         bulk::{BulkInsert, SqlBuilder},
-        entities::audience_segment,
         transaction::Arguments,
     },
     domain::entity::{EntityKind, EntityRef},
 };
 
-/// Everybody of a whole UTC day.
-pub const WHOLE_DAY: &str = "all";
-
-/// The segment of one hour of a day, `h00` to `h23`.
-pub fn hour_segment(hour_of_day: i64) -> String {
-    format!("h{hour_of_day:02}")
-}
-
-/// One stored set.
+/// One entity's UTC day; columns that were not selected are empty.
 #[derive(Debug, Clone, PartialEq)]
-pub struct AudienceRow {
-    /// The UTC day, in epoch milliseconds.
+pub struct DayRow {
+    /// In epoch milliseconds.
     pub day: i64,
     pub entity: EntityRef,
-    pub segment: String,
+    /// Everybody who streamed, signed in.
     pub listeners: RoaringBitmap,
+    /// Those of them who did from an active source.
+    pub active: RoaringBitmap,
+    /// What came from where, and who: as the room `audience` writes it.
+    pub cells: Vec<u8>,
+    /// The same by quarter-hour.
+    pub detail: Vec<u8>,
+}
+
+/// Everybody on the platform who streamed in a country on a UTC day.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MarketRow {
+    pub day: i64,
+    pub country: Option<Arc<str>>,
+    pub listeners: RoaringBitmap,
+}
+
+/// Which columns of a day are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Columns {
+    Listeners,
+    ListenersAndActive,
+    Cells,
+    CellsAndDetail,
+    Everything,
+}
+
+impl Columns {
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Listeners => &["listeners"],
+            Self::ListenersAndActive => &["listeners", "active"],
+            Self::Cells => &["cells"],
+            Self::CellsAndDetail => &["cells", "detail"],
+            Self::Everything => &["listeners", "active", "cells", "detail"],
+        }
+    }
 }
 
 static PUT: LazyLock<BulkInsert> = LazyLock::new(|| {
     BulkInsert::new(
-        "INSERT INTO audience (day, entity_kind, entity_id, segment, listeners)",
-        5,
-        "ON CONFLICT (day, entity_kind, entity_id, segment) DO UPDATE SET listeners = excluded.listeners",
+        "INSERT INTO audience_day (day, entity_kind, entity_id, listeners, active, cells, detail)",
+        7,
+        "ON CONFLICT (day, entity_kind, entity_id) DO UPDATE SET listeners = excluded.listeners, \
+         active = excluded.active, cells = excluded.cells, detail = excluded.detail",
     )
 });
 
-/// Writes sets as they are given, over what was there. Rows are sorted by key.
-pub async fn put(txn: &Transaction, rows: &[AudienceRow]) -> Result<(), DbError> {
-    let bind = |row: &AudienceRow, arguments: &mut Arguments| {
-        let mut bytes = Vec::with_capacity(row.listeners.serialized_size());
-        row.listeners.serialize_into(&mut bytes).expect("memory can be written to");
+static PUT_MARKETS: LazyLock<BulkInsert> = LazyLock::new(|| {
+    BulkInsert::new(
+        "INSERT INTO market_day (day, country, listeners)",
+        3,
+        "ON CONFLICT (day, country) DO UPDATE SET listeners = excluded.listeners",
+    )
+});
+
+static APPEND: LazyLock<BulkInsert> =
+    LazyLock::new(|| BulkInsert::new("INSERT INTO audience_segment (block, number, facts)", 3, ""));
+
+/// Writes days as they are given, over what was there. Rows are sorted by key.
+pub async fn put(txn: &Transaction, rows: &[DayRow]) -> Result<(), DbError> {
+    let bind = |row: &DayRow, arguments: &mut Arguments| {
         arguments.add(row.day);
         arguments.add(row.entity.kind.code());
         arguments.add(&row.entity.id);
-        arguments.add(&*row.segment);
-        arguments.add(bytes);
+        arguments.add(set_bytes(&row.listeners));
+        arguments.add(set_bytes(&row.active));
+        arguments.add(&row.cells);
+        arguments.add(&row.detail);
     };
     PUT.run(txn, rows, bind).await?;
     Ok(())
 }
 
-/// The stored sets of many entities of one kind on many days, only those segments.
+/// Writes markets' days likewise.
+pub async fn put_markets(txn: &Transaction, rows: &[MarketRow]) -> Result<(), DbError> {
+    let bind = |row: &MarketRow, arguments: &mut Arguments| {
+        arguments.add(row.day);
+        arguments.add(row.country.as_deref().unwrap_or_default());
+        arguments.add(set_bytes(&row.listeners));
+    };
+    PUT_MARKETS.run(txn, rows, bind).await?;
+    Ok(())
+}
+
+fn set_bytes(set: &RoaringBitmap) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(set.serialized_size());
+    set.serialize_into(&mut bytes).expect("memory can be written to");
+    bytes
+}
+
+fn set_of(bytes: &[u8]) -> Result<RoaringBitmap, DbError> {
+    RoaringBitmap::deserialize_from(bytes).map_err(|_| DbError::Corrupt("a listener set cannot be read"))
+}
+
+/// Many entities of one kind on many days; one statement per 8,192 days.
 pub async fn list<C: ConnectionTrait>(
     conn: &C,
+    columns: Columns,
     days: &[i64],
     kind: EntityKind,
     ids: &[Arc<str>],
-    segments: &[String],
-) -> Result<Vec<AudienceRow>, DbError> {
+) -> Result<Vec<DayRow>, DbError> {
     let ids: Vec<String> = ids.iter().map(|id| id.to_string()).collect();
     let mut rows = Vec::new();
     for days in days.chunks(8_192) {
-        let mut sql = SqlBuilder::new(conn, SELECT);
+        let mut sql = select(conn, columns);
         sql.push(" WHERE day").bind_list(days);
         sql.push(" AND entity_kind = ").bind(kind.code());
         sql.push(" AND entity_id").bind_list(&ids);
-        sql.push(" AND segment").bind_list(segments);
-        rows.extend(query(conn, sql).await?);
+        rows.extend(query(conn, columns, sql).await?);
     }
     Ok(rows)
 }
 
-/// Every set of one kind on these days in one segment; for rankings by listeners.
+/// Every entity of one kind on these days.
 pub async fn list_kind<C: ConnectionTrait>(
     conn: &C,
+    columns: Columns,
     days: &[i64],
     kind: EntityKind,
-    segment: &str,
-) -> Result<Vec<AudienceRow>, DbError> {
-    let mut sql = SqlBuilder::new(conn, SELECT);
+) -> Result<Vec<DayRow>, DbError> {
+    let mut sql = select(conn, columns);
     sql.push(" WHERE day").bind_list(days);
     sql.push(" AND entity_kind = ").bind(kind.code());
-    sql.push(" AND segment = ").bind(segment);
-    query(conn, sql).await
+    query(conn, columns, sql).await
 }
 
-/// Every set of one day, in key order.
-pub async fn list_day<C: ConnectionTrait>(conn: &C, day: i64) -> Result<Vec<AudienceRow>, DbError> {
-    let mut sql = SqlBuilder::new(conn, SELECT);
-    sql.push(" WHERE day = ").bind(day).push(" ORDER BY entity_kind, entity_id, segment");
-    query(conn, sql).await
+/// Every entity's day, in key order.
+pub async fn list_day<C: ConnectionTrait>(conn: &C, day: i64) -> Result<Vec<DayRow>, DbError> {
+    let mut sql = select(conn, Columns::Everything);
+    sql.push(" WHERE day = ").bind(day).push(" ORDER BY entity_kind, entity_id");
+    query(conn, Columns::Everything, sql).await
 }
 
-const SELECT: &str = "SELECT day, entity_kind, entity_id, segment, listeners FROM audience";
+/// The same, their cells alone.
+pub async fn list_day_cells<C: ConnectionTrait>(conn: &C, day: i64) -> Result<Vec<DayRow>, DbError> {
+    let mut sql = select(conn, Columns::Cells);
+    sql.push(" WHERE day = ").bind(day);
+    query(conn, Columns::Cells, sql).await
+}
 
-async fn query<C: ConnectionTrait>(conn: &C, sql: SqlBuilder) -> Result<Vec<AudienceRow>, DbError> {
+fn select<C: ConnectionTrait>(conn: &C, columns: Columns) -> SqlBuilder {
+    let names = columns.names().join(", ");
+    SqlBuilder::new(conn, &format!("SELECT day, entity_kind, entity_id, {names} FROM audience_day"))
+}
+
+async fn query<C: ConnectionTrait>(conn: &C, columns: Columns, sql: SqlBuilder) -> Result<Vec<DayRow>, DbError> {
     let rows = conn.query_all_raw(sql.build(conn)).await?;
+    let place = |name: &str| columns.names().iter().position(|selected| *selected == name).map(|place| 3 + place);
+    let places = ["listeners", "active", "cells", "detail"].map(place);
+    let bytes = |row: &QueryResult, column: usize| -> Result<Option<Vec<u8>>, DbError> {
+        Ok(places[column].map(|place| row.try_get_by_index(place)).transpose()?)
+    };
+    let set = |row: &QueryResult, column: usize| -> Result<RoaringBitmap, DbError> {
+        bytes(row, column)?.map_or_else(|| Ok(RoaringBitmap::new()), |bytes| set_of(&bytes))
+    };
     rows.iter()
         .map(|row| {
             let kind =
                 EntityKind::from_code(row.try_get_by_index(1)?).ok_or(DbError::Corrupt("unknown entity kind"))?;
             let id: String = row.try_get_by_index(2)?;
-            let bytes: Vec<u8> = row.try_get_by_index(4)?;
-            Ok(AudienceRow {
+            Ok(DayRow {
                 day: row.try_get_by_index(0)?,
                 entity: EntityRef::new(kind, id),
-                segment: row.try_get_by_index(3)?,
-                listeners: RoaringBitmap::deserialize_from(&bytes[..])
-                    .map_err(|_| DbError::Corrupt("a listener set cannot be read"))?,
+                listeners: set(row, 0)?,
+                active: set(row, 1)?,
+                cells: bytes(row, 2)?.unwrap_or_default(),
+                detail: bytes(row, 3)?.unwrap_or_default(),
             })
         })
         .collect()
 }
 
-/// Removes every set of one day.
+/// Every market on these days.
+pub async fn list_markets<C: ConnectionTrait>(conn: &C, days: &[i64]) -> Result<Vec<MarketRow>, DbError> {
+    let mut rows = Vec::new();
+    for days in days.chunks(8_192) {
+        let mut sql = SqlBuilder::new(conn, "SELECT day, country, listeners FROM market_day WHERE day");
+        sql.bind_list(days);
+        rows.extend(conn.query_all_raw(sql.build(conn)).await?);
+    }
+    rows.iter()
+        .map(|row| {
+            let country: String = row.try_get_by_index(1)?;
+            let listeners: Vec<u8> = row.try_get_by_index(2)?;
+            let country = Some(country).filter(|country| !country.is_empty()).map(Into::into);
+            Ok(MarketRow { day: row.try_get_by_index(0)?, country, listeners: set_of(&listeners)? })
+        })
+        .collect()
+}
+
+/// Removes every entity's and every market's day.
 pub async fn delete_day<C: ConnectionTrait>(conn: &C, day: i64) -> Result<(), DbError> {
-    let mut sql = SqlBuilder::new(conn, "DELETE FROM audience WHERE day = ");
-    sql.bind(day);
-    conn.execute_raw(sql.build(conn)).await?;
+    for table in ["audience_day", "market_day"] {
+        let mut sql = SqlBuilder::new(conn, &format!("DELETE FROM {table} WHERE day = "));
+        sql.bind(day);
+        conn.execute_raw(sql.build(conn)).await?;
+    }
     Ok(())
 }
 
-/// Removes the hourly sets of one day; its whole-day sets stay.
-pub async fn delete_hours<C: ConnectionTrait>(conn: &C, day: i64) -> Result<(), DbError> {
-    let mut sql = SqlBuilder::new(conn, "DELETE FROM audience WHERE day = ");
-    sql.bind(day).push(" AND segment <> ").bind(WHOLE_DAY);
-    conn.execute_raw(sql.build(conn)).await?;
-    Ok(())
-}
-
-/// The first day after `from` that has a set.
+/// The first day from `from` on that any entity or market has.
 pub async fn find_next_day<C: ConnectionTrait>(conn: &C, from: i64) -> Result<Option<i64>, DbError> {
-    let mut sql = SqlBuilder::new(conn, "SELECT MIN(day) FROM audience WHERE day >= ");
-    sql.bind(from);
-    let row = conn.query_one_raw(sql.build(conn)).await?;
-    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.flatten())
+    let mut first: Option<i64> = None;
+    for table in ["audience_day", "market_day"] {
+        let mut sql = SqlBuilder::new(conn, &format!("SELECT MIN(day) FROM {table} WHERE day >= "));
+        sql.bind(from);
+        let row = conn.query_one_raw(sql.build(conn)).await?;
+        let day: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?.flatten();
+        first = first.into_iter().chain(day).min();
+    }
+    Ok(first)
 }
 
 /// Appends a commit's segment.
-pub async fn append_segment<C: ConnectionTrait>(conn: &C, id: &str, pairs: Vec<u8>) -> Result<(), DbError> {
-    audience_segment::Entity::insert(audience_segment::ActiveModel { id: Set(id.to_owned()), pairs: Set(pairs) })
-        .exec_without_returning(conn)
-        .await?;
+pub async fn append_segment(txn: &Transaction, (block, number): (u32, u32), facts: &[u8]) -> Result<(), DbError> {
+    let bind = |facts: &&[u8], arguments: &mut Arguments| {
+        arguments.add(i64::from(block));
+        arguments.add(i64::from(number));
+        arguments.add(*facts);
+    };
+    APPEND.run(txn, &[facts], bind).await?;
     Ok(())
 }
 
-/// The ids of all segments that wait, oldest first.
-pub async fn list_segment_ids<C: ConnectionTrait>(conn: &C) -> Result<Vec<String>, DbError> {
-    Ok(audience_segment::Entity::find()
-        .select_only()
-        .column(audience_segment::Column::Id)
-        .order_by_asc(audience_segment::Column::Id)
-        .into_tuple()
-        .all(conn)
-        .await?)
+/// Block and number of all segments that wait, in order.
+pub async fn list_marks<C: ConnectionTrait>(conn: &C) -> Result<Vec<(u32, u32)>, DbError> {
+    let sql = SqlBuilder::new(conn, "SELECT block, number FROM audience_segment ORDER BY block, number");
+    let rows = conn.query_all_raw(sql.build(conn)).await?;
+    rows.iter().map(|row| Ok((small(row, 0)?, small(row, 1)?))).collect()
 }
 
-/// The segments of these ids that still wait.
-pub async fn list_segments<C: ConnectionTrait>(conn: &C, ids: &[String]) -> Result<Vec<(String, Vec<u8>)>, DbError> {
+/// Those of these segments that still wait, in the order of their numbers.
+pub async fn list_segments<C: ConnectionTrait>(
+    conn: &C,
+    marks: &[(u32, u32)],
+) -> Result<Vec<((u32, u32), Vec<u8>)>, DbError> {
     let mut segments = Vec::new();
-    for chunk in ids.chunks(512) {
-        let rows = audience_segment::Entity::find()
-            .filter(audience_segment::Column::Id.is_in(chunk.iter().cloned()))
-            .all(conn)
-            .await?;
-        segments.extend(rows.into_iter().map(|row| (row.id, row.pairs)));
+    for (block, numbers) in by_block(marks) {
+        let mut sql = SqlBuilder::new(conn, "SELECT block, number, facts FROM audience_segment WHERE block = ");
+        sql.bind(block).push(" AND number").bind_list(&numbers).push(" ORDER BY number");
+        for row in conn.query_all_raw(sql.build(conn)).await? {
+            segments.push(((small(&row, 0)?, small(&row, 1)?), row.try_get_by_index(2)?));
+        }
     }
     Ok(segments)
 }
 
 /// Removes merged segments.
-pub async fn delete_segments<C: ConnectionTrait>(conn: &C, ids: &[String]) -> Result<(), DbError> {
-    for chunk in ids.chunks(512) {
-        audience_segment::Entity::delete_many()
-            .filter(audience_segment::Column::Id.is_in(chunk.iter().cloned()))
-            .exec(conn)
-            .await?;
+pub async fn delete_segments<C: ConnectionTrait>(conn: &C, marks: &[(u32, u32)]) -> Result<(), DbError> {
+    for (block, numbers) in by_block(marks) {
+        let mut sql = SqlBuilder::new(conn, "DELETE FROM audience_segment WHERE block = ");
+        sql.bind(block).push(" AND number").bind_list(&numbers);
+        conn.execute_raw(sql.build(conn)).await?;
     }
     Ok(())
+}
+
+/// Few numbers of one block each.
+fn by_block(marks: &[(u32, u32)]) -> impl Iterator<Item = (i64, Vec<i64>)> {
+    let mut sorted = marks.to_vec();
+    sorted.sort_unstable();
+    let blocks: Vec<(i64, Vec<i64>)> = sorted
+        .chunk_by(|one, next| one.0 == next.0)
+        .flat_map(|block| block.chunks(512))
+        .map(|some| (i64::from(some[0].0), some.iter().map(|(_, number)| i64::from(*number)).collect()))
+        .collect();
+    blocks.into_iter()
+}
+
+fn small(row: &QueryResult, column: usize) -> Result<u32, DbError> {
+    let number: i64 = row.try_get_by_index(column)?;
+    u32::try_from(number).map_err(|_| DbError::Corrupt("a segment's number is not 32 bits"))
 }

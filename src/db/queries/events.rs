@@ -75,7 +75,7 @@ fn bind(event: &Event, arguments: &mut Arguments) {
     arguments.add(&*event.event_id);
     arguments.add(&*event.event_type);
     arguments.add(&event.user_id);
-    arguments.add(event.anonymous_id.as_deref());
+    arguments.add(&event.anonymous_id);
     arguments.add(&event.song_id);
     arguments.add(&event.album_id);
     arguments.add(&event.playlist_id);
@@ -134,7 +134,7 @@ fn event(row: &QueryResult) -> Result<Event, DbError> {
         event_id: row.try_get_by_index(5)?,
         event_type: row.try_get_by_index(6)?,
         user_id: id(7)?,
-        anonymous_id: row.try_get_by_index(8)?,
+        anonymous_id: row.try_get_by_index::<Option<String>>(8)?.map(Into::into),
         song_id: id(9)?,
         album_id: id(10)?,
         playlist_id: id(11)?,

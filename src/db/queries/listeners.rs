@@ -1,4 +1,4 @@
-//! The numbers that stand for people in the audience sets.
+//! The numbers that stand for people in the audience.
 
 use std::sync::{Arc, LazyLock};
 
@@ -6,24 +6,45 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, Query
 
 use crate::db::{
     DbError, Transaction,
-    bulk::BulkInsert,
-    entities::{listener, sequence_block},
+    bulk::{BulkInsert, SqlBuilder},
+    entities::sequence_block,
     transaction::Arguments,
 };
+
+/// Whose numbers: those of the two are counted apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum People {
+    /// By user id.
+    Identified,
+    /// By anonymous id.
+    Anonymous,
+}
 
 static INSERT: LazyLock<BulkInsert> =
     LazyLock::new(|| BulkInsert::new("INSERT INTO listener (user_id, number)", 2, "ON CONFLICT (user_id) DO NOTHING"));
 
-/// The numbers of those of `user_ids` that have one.
-pub async fn list_numbers<C: ConnectionTrait>(conn: &C, user_ids: &[&str]) -> Result<Vec<(String, u32)>, DbError> {
-    let mut numbers = Vec::with_capacity(user_ids.len());
-    for chunk in user_ids.chunks(10_000) {
-        let rows =
-            listener::Entity::find().filter(listener::Column::UserId.is_in(chunk.iter().copied())).all(conn).await?;
-        for row in rows {
-            let number =
-                u32::try_from(row.number).map_err(|_| DbError::Corrupt("a listener's number is not 32 bits"))?;
-            numbers.push((row.user_id, number));
+static INSERT_ANONYMOUS: LazyLock<BulkInsert> = LazyLock::new(|| {
+    BulkInsert::new("INSERT INTO anonymous_listener (anonymous_id, number)", 2, "ON CONFLICT (anonymous_id) DO NOTHING")
+});
+
+/// The numbers of those of `ids` that have one.
+pub async fn list_numbers<C: ConnectionTrait>(
+    conn: &C,
+    people: People,
+    ids: &[&str],
+) -> Result<Vec<(String, u32)>, DbError> {
+    let select = match people {
+        People::Identified => "SELECT user_id, number FROM listener WHERE user_id",
+        People::Anonymous => "SELECT anonymous_id, number FROM anonymous_listener WHERE anonymous_id",
+    };
+    let mut numbers = Vec::with_capacity(ids.len());
+    for chunk in ids.chunks(8_192) {
+        let mut sql = SqlBuilder::new(conn, select);
+        sql.bind_list(chunk);
+        for row in conn.query_all_raw(sql.build(conn)).await? {
+            let number: i64 = row.try_get_by_index(1)?;
+            let number = u32::try_from(number).map_err(|_| DbError::Corrupt("a listener's number is not 32 bits"))?;
+            numbers.push((row.try_get_by_index(0)?, number));
         }
     }
     Ok(numbers)
@@ -31,12 +52,15 @@ pub async fn list_numbers<C: ConnectionTrait>(conn: &C, user_ids: &[&str]) -> Re
 
 /// Gives each new person a number and returns how many got one; whoever another process was faster with
 /// keeps the other number.
-pub async fn insert_numbers(txn: &Transaction, numbers: &[(&Arc<str>, u32)]) -> Result<u64, DbError> {
-    let bind = |(user_id, number): &(&Arc<str>, u32), arguments: &mut Arguments| {
-        arguments.add(*user_id);
+pub async fn insert_numbers(txn: &Transaction, people: People, numbers: &[(&Arc<str>, u32)]) -> Result<u64, DbError> {
+    let bind = |(id, number): &(&Arc<str>, u32), arguments: &mut Arguments| {
+        arguments.add(*id);
         arguments.add(i64::from(*number));
     };
-    INSERT.run(txn, numbers, bind).await
+    match people {
+        People::Identified => INSERT.run(txn, numbers, bind).await,
+        People::Anonymous => INSERT_ANONYMOUS.run(txn, numbers, bind).await,
+    }
 }
 
 /// Takes `length` numbers that nobody else will get; returns the first.

@@ -6,7 +6,8 @@
 use async_graphql::{Context, ID, Interface, Object};
 
 use super::{
-    metrics::{Metrics, need_of},
+    metrics::{Metrics, Subject, UniqueCount, need_of},
+    people::{self, Audience, Market, Overlap, Share},
     ranking::{RankedAlbum, RankedSong},
     timeline::{BUCKETS_MAX, Timeline},
 };
@@ -14,7 +15,9 @@ use crate::{
     analytics::{RankedEntity, RankingQuestion},
     domain::{
         catalogue::CatalogueEntry,
+        counting::Part,
         entity::{EntityKind, EntityRef},
+        measure::Metric as DomainMetric,
         viewer::Viewer,
         window::{DAY_MS, HOUR_MS},
     },
@@ -22,13 +25,17 @@ use crate::{
         context::ContextExt,
         error::ApiError,
         guard::forbidden,
-        input::{Granularity, Metric, WindowInput, page_size},
-        scalars::{Long, TimeZone},
+        input::{Dimension, Granularity, Metric, WindowInput, page_size},
+        scalars::{CountryCode, Date, Long, TimeZone},
     },
 };
 
 /// The most works of one artist listed at once.
 const WORKS_MAX: usize = 100;
+/// The most parts that a number is broken down into: there are 249 countries.
+const ORIGINS_MAX: usize = 300;
+/// The days of monthly listeners.
+const MONTH_DAYS: i64 = 28;
 
 /// Whether everything about an entry is open to the viewer: it is theirs, or they are an admin.
 fn is_own(viewer: Option<&Viewer>, entry: &CatalogueEntry) -> bool {
@@ -56,10 +63,20 @@ async fn metrics(
     entry: &CatalogueEntry,
     during: WindowInput,
     zone: TimeZone,
+    country: Option<CountryCode>,
 ) -> Result<Metrics, ApiError> {
     let window = ctx.analytics().window(during.parse()?, zone.0);
+    Metrics::load(ctx, subject(ctx, entry, country)?, window, need_of(&ctx.field())).await
+}
+
+/// Whose numbers are asked for. Those of one country are for the owner and admins.
+fn subject(ctx: &Context<'_>, entry: &CatalogueEntry, country: Option<CountryCode>) -> Result<Subject, ApiError> {
     let is_own = is_own(ctx.viewer(), entry);
-    Metrics::load(ctx, entry.entity.clone(), window, is_own, need_of(&ctx.field())).await
+    let country = country.map(|country| country.parse("country")).transpose()?;
+    if country.is_some() && !is_own {
+        return Err(forbidden(ctx.require_viewer()?, "a country's part"));
+    }
+    Ok(Subject { entity: entry.entity.clone(), country, is_own })
 }
 
 /// About how many buckets a timeline will have; what it costs follows from it.
@@ -88,6 +105,7 @@ fn timeline(
     during: WindowInput,
     every: Granularity,
     zone: TimeZone,
+    country: Option<CountryCode>,
 ) -> Result<Timeline, ApiError> {
     let window = ctx.analytics().window(during.parse()?, zone.0);
     let granularity: crate::domain::window::Granularity = every.into();
@@ -95,58 +113,27 @@ fn timeline(
         let message = format!("gives more than {BUCKETS_MAX} buckets; ask for a shorter window or longer buckets");
         ApiError::invalid("every", message)
     })?;
-    Ok(Timeline { entity: entry.entity.clone(), is_own: is_own(ctx.viewer(), entry), every, zone, window, buckets })
+    Ok(Timeline { subject: subject(ctx, entry, country)?, every, zone, window, buckets })
 }
 
-/// Makes an object type of a catalogue entry: the fields of `Measurable`, and its own.
-macro_rules! measurable {
-    ($(#[$doc:meta])* impl $name:ident { $($own:tt)* }) => {
+/// Makes object types of catalogue entries, each of its attributes, its name and its own fields. The fields in the
+/// first braces, those of `Measurable`, are everybody's.
+///
+/// Every token of an object comes from the same place, its `#[Object]` included: what a field costs is an expression
+/// over names that only that place knows.
+macro_rules! measurables {
+    (@one { $($common:tt)* } [$($attributes:tt)*] $name:ident { $($own:tt)* }) => {
         #[derive(Debug, Clone)]
         pub struct $name(pub CatalogueEntry);
 
-        $(#[$doc])*
-        #[Object]
+        $($attributes)*
         impl $name {
-            /// The platform's own id, or a stable id made from the name where events gave no other.
-            pub async fn id(&self) -> ID {
-                ID(self.0.entity.id.to_string())
-            }
-
-            /// Its title or name; null while the catalogue does not know it.
-            pub async fn title(&self) -> Option<&str> {
-                self.0.title.as_deref()
-            }
-
-            /// Its counters over a window. Public counters are for listeners too, the rest for the artist
-            /// and admins.
-            pub async fn metrics(
-                &self,
-                ctx: &Context<'_>,
-                #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")]
-                during: WindowInput,
-                #[graphql(desc = "The zone that calendar periods are meant in.", default_with = "TimeZone::UTC")]
-                time_zone: TimeZone,
-            ) -> Result<Metrics, ApiError> {
-                metrics(ctx, &self.0, during, time_zone).await
-            }
-
-            /// Its counters bucket by bucket.
-            #[graphql(complexity = "10 + bucket_estimate(&during, every).saturating_mul(child_complexity) / 10")]
-            pub async fn timeline(
-                &self,
-                ctx: &Context<'_>,
-                #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")]
-                during: WindowInput,
-                #[graphql(desc = "The buckets' length.", default_with = "Granularity::Day")]
-                every: Granularity,
-                #[graphql(desc = "The zone whose calendar cuts the buckets.", default_with = "TimeZone::UTC")]
-                time_zone: TimeZone,
-            ) -> Result<Timeline, ApiError> {
-                timeline(ctx, &self.0, during, every, time_zone)
-            }
-
+            $($common)*
             $($own)*
         }
+    };
+    ($common:tt $($attributes:tt $name:ident $own:tt)*) => {
+        $(measurables! { @one $common $attributes $name $own })*
     };
 }
 
@@ -154,9 +141,106 @@ impl TimeZone {
     pub const UTC: TimeZone = TimeZone(chrono_tz::Tz::UTC);
 }
 
-measurable! {
-    /// A song.
-    impl Song {
+measurables! {
+    {
+        /// The platform's own id, or a stable id made from the name where events gave no other.
+        pub async fn id(&self) -> ID {
+            ID(self.0.entity.id.to_string())
+        }
+
+        /// Its title or name; null while the catalogue does not know it.
+        pub async fn title(&self) -> Option<&str> {
+            self.0.title.as_deref()
+        }
+
+        /// Its counters over a window. Public counters are for listeners too, the rest for the artist
+        /// and admins.
+        pub async fn metrics(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")]
+            during: WindowInput,
+            #[graphql(desc = "The zone that calendar periods are meant in.", default_with = "TimeZone::UTC")]
+            time_zone: TimeZone,
+            #[graphql(desc = "Only what happened in this country; for the artist and admins.")]
+            country: Option<CountryCode>,
+        ) -> Result<Metrics, ApiError> {
+            metrics(ctx, &self.0, during, time_zone, country).await
+        }
+
+        /// Its counters bucket by bucket.
+        #[graphql(complexity = "10 + bucket_estimate(&during, every).saturating_mul(child_complexity) / 10")]
+        pub async fn timeline(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")]
+            during: WindowInput,
+            #[graphql(desc = "The buckets' length.", default_with = "Granularity::Day")]
+            every: Granularity,
+            #[graphql(desc = "The zone whose calendar cuts the buckets.", default_with = "TimeZone::UTC")]
+            time_zone: TimeZone,
+            #[graphql(desc = "Only what happened in this country; for the artist and admins.")]
+            country: Option<CountryCode>,
+        ) -> Result<Timeline, ApiError> {
+            timeline(ctx, &self.0, during, every, time_zone, country)
+        }
+
+        /// Distinct listeners of the 28 UTC days that end with a day.
+        #[graphql(complexity = "5 + child_complexity")]
+        pub async fn monthly_listeners(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(desc = "The last of the days; today, whose number is provisional, if left out.")]
+            on: Option<Date>,
+        ) -> Result<UniqueCount, ApiError> {
+            monthly_listeners(ctx, &self.0, on).await
+        }
+
+        /// A metric by country, source or device, highest first. For the artist and admins. To artists, parts
+        /// behind which fewer than five people stand are told together as `OTHER`.
+        #[graphql(complexity = "30 + child_complexity")]
+        pub async fn breakdown(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(desc = "By what.")] by: Dimension,
+            #[graphql(desc = "Which metric.", default_with = "Metric::Streams")] of: Metric,
+            #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")]
+            during: WindowInput,
+            #[graphql(desc = "How many parts, 1 to 300.", default = 10)] first: i32,
+        ) -> Result<Vec<Share>, ApiError> {
+            breakdown(ctx, &self.0, by, of, during, first).await
+        }
+
+        /// The countries in which people listen: by listeners, then streams. For the artist and admins. To
+        /// artists, countries of fewer than five people are told together.
+        #[graphql(complexity = "30 + child_complexity")]
+        pub async fn top_markets(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")]
+            during: WindowInput,
+            #[graphql(desc = "How many, 1 to 300.", default = 10)] first: i32,
+        ) -> Result<Vec<Market>, ApiError> {
+            top_markets(ctx, &self.0, during, first).await
+        }
+
+        /// The people who listened, at the end of a UTC day. For the artist and admins. Null for artists who ask
+        /// about a country with fewer than five people.
+        #[graphql(complexity = "50 + child_complexity")]
+        pub async fn audience(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(desc = "The last day; today, whose numbers are provisional, if left out.")]
+            on: Option<Date>,
+            #[graphql(desc = "Only what people heard in this country.")] country: Option<CountryCode>,
+        ) -> Result<Option<Audience>, ApiError> {
+            let subject = own_subject(ctx, &self.0, country)?;
+            people::audience(ctx, &subject.entity, subject.country, on).await
+        }
+    }
+
+    [/// A song.
+    #[Object]] Song {
         /// Its main artist, as far as events named one.
         async fn artist(&self, ctx: &Context<'_>) -> Result<Option<Artist>, ApiError> {
             related(ctx, EntityKind::Artist, self.0.artist_id.as_ref(), Artist).await
@@ -177,104 +261,134 @@ measurable! {
             self.0.duration_ms.map(Long::of)
         }
     }
-}
 
-measurable! {
-    /// An album or other release.
-    impl Album {
+    [/// An album or other release.
+    #[Object]] Album {
         /// Its main artist, as far as events named one.
         async fn artist(&self, ctx: &Context<'_>) -> Result<Option<Artist>, ApiError> {
             related(ctx, EntityKind::Artist, self.0.artist_id.as_ref(), Artist).await
         }
     }
+
+    [/// A playlist.
+    #[Object]] Playlist {}
+
+    [/// An artist, with everything credited to them.
+    #[Object]] Artist {
+        /// How many follow them at the end of a UTC day: follows minus unfollows since the beginning. For everybody.
+        #[graphql(complexity = "10")]
+        async fn followers(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(desc = "The day; today, as far as it has come, if left out.")] on: Option<Date>,
+        ) -> Result<Long, ApiError> {
+            let day = people::day_of(ctx, on)?;
+            people::followers(ctx, subject(ctx, &self.0, None)?, day).await
+        }
+
+        /// How many of their listeners are another artist's too. For the artist, who sees shares, and admins; null
+        /// where the other artist is not known.
+        #[graphql(complexity = "60 + child_complexity")]
+        async fn audience_overlap(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(desc = "The other artist's id.")] with: ID,
+            #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")] during: WindowInput,
+        ) -> Result<Option<Overlap>, ApiError> {
+            let these = own_subject(ctx, &self.0, None)?.entity;
+            let window = ctx.analytics().window(during.parse()?, chrono_tz::Tz::UTC);
+            let Some(other) = find_entry(ctx, &EntityRef::new(EntityKind::Artist, with.0)).await? else {
+                return Ok(None);
+            };
+            people::overlap(ctx, &these, &other.entity, window).await.map(Some)
+        }
+
+        /// Their songs, highest first, ties by id; songs with nothing are left out.
+        #[graphql(complexity = "20 + first.clamp(0, 100) as usize * child_complexity")]
+        async fn top_songs(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(
+                desc = "By which metric. Those that are not public are for the artist and admins.",
+                default_with = "Metric::Streams"
+            )]
+            by: Metric,
+            #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")] during: WindowInput,
+            #[graphql(desc = "How many, 1 to 100.", default = 10)] first: i32,
+        ) -> Result<Vec<RankedSong>, ApiError> {
+            let ranked = top_works(ctx, &self.0, EntityKind::Song, by, during, first).await?;
+            Ok(ranked
+                .into_iter()
+                .map(|(position, value, entry)| RankedSong { position, value, song: Song(entry) })
+                .collect())
+        }
+
+        /// Their albums, highest first, ties by id; albums with nothing are left out.
+        #[graphql(complexity = "20 + first.clamp(0, 100) as usize * child_complexity")]
+        async fn top_albums(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(
+                desc = "By which metric. Those that are not public are for the artist and admins.",
+                default_with = "Metric::Streams"
+            )]
+            by: Metric,
+            #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")] during: WindowInput,
+            #[graphql(desc = "How many, 1 to 100.", default = 10)] first: i32,
+        ) -> Result<Vec<RankedAlbum>, ApiError> {
+            let ranked = top_works(ctx, &self.0, EntityKind::Album, by, during, first).await?;
+            Ok(ranked
+                .into_iter()
+                .map(|(position, value, entry)| RankedAlbum { position, value, album: Album(entry) })
+                .collect())
+        }
+    }
 }
 
-measurable! {
-    /// A playlist.
-    impl Playlist {}
+/// Whose numbers are asked for, where they are for the owner and admins alone.
+fn own_subject(ctx: &Context<'_>, entry: &CatalogueEntry, country: Option<CountryCode>) -> Result<Subject, ApiError> {
+    let subject = subject(ctx, entry, country)?;
+    if !subject.is_own {
+        return Err(forbidden(ctx.require_viewer()?, "this"));
+    }
+    Ok(subject)
 }
 
-#[derive(Debug, Clone)]
-pub struct Artist(pub CatalogueEntry);
+async fn monthly_listeners(
+    ctx: &Context<'_>,
+    entry: &CatalogueEntry,
+    on: Option<Date>,
+) -> Result<UniqueCount, ApiError> {
+    let window = people::days_to(people::day_of(ctx, on)?, MONTH_DAYS);
+    let need = DomainMetric::Listeners.need();
+    let metrics = Metrics::load(ctx, subject(ctx, entry, None)?, window, need).await?;
+    Ok(UniqueCount::exact(metrics.measures.people.of(Part::Listener), window.to_ms > ctx.analytics().now_ms()))
+}
 
-/// An artist, with everything credited to them.
-// Written out: a cost that follows a page's length cannot come from inside `measurable!`.
-#[Object]
-impl Artist {
-    /// The platform's own id, or a stable id made from the name where events gave no other.
-    pub async fn id(&self) -> ID {
-        ID(self.0.entity.id.to_string())
-    }
+async fn breakdown(
+    ctx: &Context<'_>,
+    entry: &CatalogueEntry,
+    by: Dimension,
+    of: Metric,
+    during: WindowInput,
+    first: i32,
+) -> Result<Vec<Share>, ApiError> {
+    let entity = own_subject(ctx, entry, None)?.entity;
+    let first = page_size(first, ORIGINS_MAX)?;
+    let window = ctx.analytics().window(during.parse()?, chrono_tz::Tz::UTC);
+    people::breakdown(ctx, &entity, by.into(), of.into(), window, first).await
+}
 
-    /// Its title or name; null while the catalogue does not know it.
-    pub async fn title(&self) -> Option<&str> {
-        self.0.title.as_deref()
-    }
-
-    /// Its counters over a window. Public counters are for listeners too, the rest for the artist
-    /// and admins.
-    pub async fn metrics(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")] during: WindowInput,
-        #[graphql(desc = "The zone that calendar periods are meant in.", default_with = "TimeZone::UTC")]
-        time_zone: TimeZone,
-    ) -> Result<Metrics, ApiError> {
-        metrics(ctx, &self.0, during, time_zone).await
-    }
-
-    /// Its counters bucket by bucket.
-    #[graphql(complexity = "10 + bucket_estimate(&during, every).saturating_mul(child_complexity) / 10")]
-    pub async fn timeline(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")] during: WindowInput,
-        #[graphql(desc = "The buckets' length.", default_with = "Granularity::Day")] every: Granularity,
-        #[graphql(desc = "The zone whose calendar cuts the buckets.", default_with = "TimeZone::UTC")]
-        time_zone: TimeZone,
-    ) -> Result<Timeline, ApiError> {
-        timeline(ctx, &self.0, during, every, time_zone)
-    }
-
-    /// Their songs, highest first, ties by id; songs with nothing are left out.
-    #[graphql(complexity = "20 + first.clamp(0, 100) as usize * child_complexity")]
-    async fn top_songs(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(
-            desc = "By which metric. Those that are not public are for the artist and admins.",
-            default_with = "Metric::Streams"
-        )]
-        by: Metric,
-        #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")] during: WindowInput,
-        #[graphql(desc = "How many, 1 to 100.", default = 10)] first: i32,
-    ) -> Result<Vec<RankedSong>, ApiError> {
-        let ranked = top_works(ctx, &self.0, EntityKind::Song, by, during, first).await?;
-        Ok(ranked
-            .into_iter()
-            .map(|(position, value, entry)| RankedSong { position, value, song: Song(entry) })
-            .collect())
-    }
-
-    /// Their albums, highest first, ties by id; albums with nothing are left out.
-    #[graphql(complexity = "20 + first.clamp(0, 100) as usize * child_complexity")]
-    async fn top_albums(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(
-            desc = "By which metric. Those that are not public are for the artist and admins.",
-            default_with = "Metric::Streams"
-        )]
-        by: Metric,
-        #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")] during: WindowInput,
-        #[graphql(desc = "How many, 1 to 100.", default = 10)] first: i32,
-    ) -> Result<Vec<RankedAlbum>, ApiError> {
-        let ranked = top_works(ctx, &self.0, EntityKind::Album, by, during, first).await?;
-        Ok(ranked
-            .into_iter()
-            .map(|(position, value, entry)| RankedAlbum { position, value, album: Album(entry) })
-            .collect())
-    }
+async fn top_markets(
+    ctx: &Context<'_>,
+    entry: &CatalogueEntry,
+    during: WindowInput,
+    first: i32,
+) -> Result<Vec<Market>, ApiError> {
+    let entity = own_subject(ctx, entry, None)?.entity;
+    let first = page_size(first, ORIGINS_MAX)?;
+    let window = ctx.analytics().window(during.parse()?, chrono_tz::Tz::UTC);
+    people::markets(ctx, &entity, window, first).await
 }
 
 async fn related<T>(
@@ -340,6 +454,11 @@ pub async fn entries_of(ctx: &Context<'_>, ranked: &[RankedEntity]) -> Result<Ve
             ty = "TimeZone",
             default_with = "TimeZone::UTC",
             desc = "The zone that calendar periods are meant in."
+        ),
+        arg(
+            name = "country",
+            ty = "Option<CountryCode>",
+            desc = "Only what happened in this country; for the artist and admins."
         )
     ),
     field(
@@ -358,7 +477,59 @@ pub async fn entries_of(ctx: &Context<'_>, ranked: &[RankedEntity]) -> Result<Ve
             ty = "TimeZone",
             default_with = "TimeZone::UTC",
             desc = "The zone whose calendar cuts the buckets."
+        ),
+        arg(
+            name = "country",
+            ty = "Option<CountryCode>",
+            desc = "Only what happened in this country; for the artist and admins."
         )
+    ),
+    field(
+        name = "monthly_listeners",
+        ty = "UniqueCount",
+        desc = "Distinct listeners of the 28 UTC days that end with a day.",
+        arg(
+            name = "on",
+            ty = "Option<Date>",
+            desc = "The last of the days; today, whose number is provisional, if left out."
+        )
+    ),
+    field(
+        name = "breakdown",
+        ty = "Vec<Share>",
+        desc = "A metric by country, source or device, highest first. For the artist and admins.",
+        arg(name = "by", ty = "Dimension", desc = "By what."),
+        arg(name = "of", ty = "Metric", default_with = "Metric::Streams", desc = "Which metric."),
+        arg(
+            name = "during",
+            ty = "WindowInput",
+            default_with = "WindowInput::days(28)",
+            desc = "Which stretch of time."
+        ),
+        arg(name = "first", ty = "i32", default = 10, desc = "How many parts, 1 to 300.")
+    ),
+    field(
+        name = "top_markets",
+        ty = "Vec<Market>",
+        desc = "The countries in which people listen. For the artist and admins.",
+        arg(
+            name = "during",
+            ty = "WindowInput",
+            default_with = "WindowInput::days(28)",
+            desc = "Which stretch of time."
+        ),
+        arg(name = "first", ty = "i32", default = 10, desc = "How many, 1 to 300.")
+    ),
+    field(
+        name = "audience",
+        ty = "Option<Audience>",
+        desc = "The people who listened, at the end of a UTC day. For the artist and admins.",
+        arg(
+            name = "on",
+            ty = "Option<Date>",
+            desc = "The last day; today, whose numbers are provisional, if left out."
+        ),
+        arg(name = "country", ty = "Option<CountryCode>", desc = "Only what people heard in this country.")
     )
 )]
 pub enum Measurable {

@@ -1,14 +1,17 @@
 //! Counters of one entity over one window.
 
+use std::sync::Arc;
+
 use async_graphql::{Context, Object, SelectionField, SimpleObject};
 
 use crate::{
     analytics::Analytics,
     domain::{
-        counting::Counter,
+        counting::{Counter, Part, Parts},
         entity::EntityRef,
-        measure::{MeasureKey, Measures, Need, UniqueCount as DomainUniqueCount},
+        measure::{Crowd, MeasureKey, Measures, Need},
         money::decimal_text,
+        viewer::Role,
         window::Window,
     },
     graphql::{
@@ -53,25 +56,23 @@ impl Freshness {
 /// A number of distinct people.
 #[derive(Debug, Clone, SimpleObject)]
 pub struct UniqueCount {
-    /// How many are certain: equal to `lower`.
+    /// How many they are.
     pub value: Long,
-    /// Whether the number is exact. Whole UTC days are, and whole hours of the last 72; a window that
-    /// cuts through an older day is known within bounds.
+    /// Whether the number is exact, so that `lower` and `upper` are the value too.
     pub is_exact: bool,
     /// At least so many.
     pub lower: Long,
     /// At most so many.
     pub upper: Long,
+    /// Whether the stretch that is counted is still open, so that the number can still grow.
+    pub is_provisional: bool,
 }
 
-impl From<DomainUniqueCount> for UniqueCount {
-    fn from(count: DomainUniqueCount) -> Self {
-        Self {
-            value: Long::of(count.lower),
-            is_exact: count.is_exact(),
-            lower: Long::of(count.lower),
-            upper: Long::of(count.upper),
-        }
+impl UniqueCount {
+    /// The size of a set.
+    pub fn exact(count: impl TryInto<i64>, is_provisional: bool) -> Self {
+        let value = Long::of(count);
+        Self { value, is_exact: true, lower: value, upper: value, is_provisional }
     }
 }
 
@@ -88,77 +89,111 @@ pub struct Revenue {
     pub refunded: Decimal,
 }
 
-/// Counters of one entity over one window: the same type for totals, timeline points, previous periods
-/// and live updates. Every number counts events by the time they happened, and is fresh at once.
+/// Whose numbers are asked for.
 #[derive(Debug, Clone)]
-pub struct Metrics {
+pub struct Subject {
     pub entity: EntityRef,
-    pub window: Window,
+    /// Only what happened there.
+    pub country: Option<Arc<str>>,
     /// Whether the viewer sees everything about this entity.
     pub is_own: bool,
+}
+
+impl Subject {
+    /// The question about this subject; where small numbers of people are withheld it asks for their size too.
+    pub fn key(&self, ctx: &Context<'_>, window: Window, mut need: Need) -> MeasureKey {
+        need.crowd.size |= self.withholds(ctx);
+        MeasureKey { entity: self.entity.clone(), window, country: self.country.clone(), need }
+    }
+
+    /// The answer as the viewer may see it: nothing where fewer people than are shown stand behind it.
+    pub fn shown(&self, ctx: &Context<'_>, window: Window, measures: Measures) -> Metrics {
+        let is_small = measures.people.size < ctx.analytics().shown_people_min();
+        let is_withheld = self.withholds(ctx) && is_small && !measures.is_nothing();
+        let measures = if is_withheld { Measures::default() } else { measures };
+        Metrics { subject: self.clone(), window, is_withheld, measures }
+    }
+
+    fn withholds(&self, ctx: &Context<'_>) -> bool {
+        self.country.is_some() && ctx.viewer().is_none_or(|viewer| viewer.role != Role::Admin)
+    }
+}
+
+/// Counters of one entity over one window, as far as the viewer may see them.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    pub subject: Subject,
+    pub window: Window,
+    pub is_withheld: bool,
     pub measures: Measures,
 }
 
 /// Which parts of the answer a selection of `Metrics` fields needs.
 pub fn need_of(metrics: &SelectionField<'_>) -> Need {
-    let mut need = Need::default();
-    for field in metrics.selection_set() {
-        let counters: &[Counter] = match field.name() {
-            "plays" => &[Counter::Plays],
-            "streams" => &[Counter::Streams],
-            "skips" => &[Counter::Skips],
-            "listeningTimeMs" => &[Counter::ListeningMs],
-            "likes" => &[Counter::Likes],
-            "unlikes" => &[Counter::Unlikes],
-            "shares" => &[Counter::Shares],
-            "saves" => &[Counter::Saves],
-            "unsaves" => &[Counter::Unsaves],
-            "playlistAdds" => &[Counter::PlaylistAdds],
-            "follows" => &[Counter::Follows],
-            "unfollows" => &[Counter::Unfollows],
-            "purchases" => &[Counter::Purchases],
-            "refunds" => &[Counter::Refunds],
-            "skipRate" => &[Counter::Skips, Counter::Streams],
-            "completionRate" => &[Counter::CompletedPlays, Counter::MeasuredPlays],
-            "streamsPerListener" => {
-                need.listeners = true;
-                &[Counter::Streams]
-            }
-            "listeners" => {
-                need.listeners = true;
-                &[]
-            }
-            "revenue" => {
-                need.money = true;
-                &[]
-            }
-            _ => &[],
-        };
-        counters.iter().for_each(|counter| need.counters.insert(*counter));
+    metrics.selection_set().map(|field| need_of_field(field.name())).fold(Need::default(), Need::union)
+}
+
+fn need_of_field(name: &str) -> Need {
+    let counters = |counters: &[Counter]| Need { counters: counters.iter().copied().collect(), ..Need::default() };
+    let parts = |parts: &[Part]| Need { parts: Parts::of(parts), ..Need::default() };
+    let crowd = |crowd: Crowd| Need { crowd, ..Need::default() };
+    match name {
+        "plays" => counters(&[Counter::Plays]),
+        "streams" => counters(&[Counter::Streams]),
+        "skips" => counters(&[Counter::Skips]),
+        "listeningTimeMs" => counters(&[Counter::ListeningMs]),
+        "likes" => counters(&[Counter::Likes]),
+        "unlikes" => counters(&[Counter::Unlikes]),
+        "netLikes" => counters(&[Counter::Likes, Counter::Unlikes]),
+        "shares" => counters(&[Counter::Shares]),
+        "saves" => counters(&[Counter::Saves]),
+        "unsaves" => counters(&[Counter::Unsaves]),
+        "netSaves" => counters(&[Counter::Saves, Counter::Unsaves]),
+        "playlistAdds" => counters(&[Counter::PlaylistAdds]),
+        "follows" => counters(&[Counter::Follows]),
+        "unfollows" => counters(&[Counter::Unfollows]),
+        "netFollows" => counters(&[Counter::Follows, Counter::Unfollows]),
+        "purchases" => counters(&[Counter::Purchases]),
+        "refunds" => counters(&[Counter::Refunds]),
+        "skipRate" => counters(&[Counter::Skips, Counter::Streams]),
+        "completionRate" => counters(&[Counter::CompletedPlays, Counter::MeasuredPlays]),
+        "revenue" => Need { money: true, ..Need::default() },
+        "listeners" => parts(&[Part::Listener]),
+        "anonymousListeners" => parts(&[Part::AnonymousListener]),
+        "averageDailyListeners" => crowd(Crowd { daily: true, ..Crowd::default() }),
+        "streamsPerListener" => counters(&[Counter::Streams]).union(parts(&[Part::Listener])),
+        "likers" => parts(&[Part::Liker]),
+        "sharers" => parts(&[Part::Sharer]),
+        "savers" => parts(&[Part::Saver]),
+        "playlistAdders" => parts(&[Part::Adder]),
+        "saveRate" => parts(&[Part::Saver, Part::Listener]),
+        "shareRate" => parts(&[Part::Sharer, Part::Listener]),
+        "intentRate" => parts(&[Part::Listener]).union(crowd(Crowd { intending: true, ..Crowd::default() })),
+        _ => Need::default(),
     }
-    need
 }
 
 impl Metrics {
-    /// Loads what the selection asks about an entity and window.
-    pub async fn load(
-        ctx: &Context<'_>,
-        entity: EntityRef,
-        window: Window,
-        is_own: bool,
-        need: Need,
-    ) -> Result<Self, ApiError> {
-        let key = MeasureKey { entity: entity.clone(), window, need };
-        let measures = ctx.loader().load_one(key).await?.unwrap_or_default();
-        Ok(Self { entity, window, is_own, measures })
+    /// Loads what the selection asks about a subject and window.
+    pub async fn load(ctx: &Context<'_>, subject: Subject, window: Window, need: Need) -> Result<Self, ApiError> {
+        let measures = ctx.loader().load_one(subject.key(ctx, window, need)).await?.unwrap_or_default();
+        Ok(subject.shown(ctx, window, measures))
+    }
+
+    fn people(&self, ctx: &Context<'_>, part: Part) -> UniqueCount {
+        UniqueCount::exact(self.measures.people.of(part), self.window.to_ms > ctx.analytics().now_ms())
     }
 
     fn count(&self, counter: Counter) -> Long {
         Long::of(self.measures.counters[counter])
     }
 
-    fn ratio(&self, part: i64, whole: i64) -> Option<f64> {
-        (whole != 0).then(|| part as f64 / whole as f64)
+    fn net(&self, given: Counter, taken_back: Counter) -> Long {
+        Long::of(self.measures.counters[given] - self.measures.counters[taken_back])
+    }
+
+    fn of_listeners(&self, part: i64) -> Option<f64> {
+        ratio(part, self.measures.people.of(Part::Listener))
     }
 }
 
@@ -182,21 +217,37 @@ impl Metrics {
     }
 
     /// Plays that a person ended before 30 seconds. For the artist and admins.
-    #[graphql(guard = "OwnerOnly { is_own: self.is_own }")]
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }")]
     async fn skips(&self) -> Long {
         self.count(Counter::Skips)
     }
 
     /// Time heard in milliseconds, of each play at most the song's length. For the artist and admins.
-    #[graphql(guard = "OwnerOnly { is_own: self.is_own }")]
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }")]
     async fn listening_time_ms(&self) -> Long {
         self.count(Counter::ListeningMs)
     }
 
     /// Distinct identified people with at least one stream. Never summed over windows: a union of sets.
     #[graphql(complexity = "5 + child_complexity")]
-    async fn listeners(&self) -> UniqueCount {
-        self.measures.listeners.unwrap_or(DomainUniqueCount { lower: 0, upper: 0 }).into()
+    async fn listeners(&self, ctx: &Context<'_>) -> UniqueCount {
+        self.people(ctx, Part::Listener)
+    }
+
+    /// Distinct anonymous ids with at least one stream: people who were not signed in. Never part of `listeners`.
+    /// For the artist and admins.
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }", complexity = "5 + child_complexity")]
+    async fn anonymous_listeners(&self, ctx: &Context<'_>) -> UniqueCount {
+        self.people(ctx, Part::AnonymousListener)
+    }
+
+    /// Listeners of a UTC day, on average over all UTC days of the window that have begun; null where none has.
+    /// Days on which nobody listened count too.
+    #[graphql(complexity = "5")]
+    async fn average_daily_listeners(&self, ctx: &Context<'_>) -> Option<f64> {
+        let to_ms = self.window.to_ms.min(ctx.analytics().now_ms());
+        let days = Window { to_ms, ..self.window }.touched_days();
+        (days > 0 && !self.is_withheld).then(|| self.measures.people.daily_listeners as f64 / days as f64)
     }
 
     /// Likes given.
@@ -205,14 +256,32 @@ impl Metrics {
     }
 
     /// Likes taken back. For the artist and admins.
-    #[graphql(guard = "OwnerOnly { is_own: self.is_own }")]
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }")]
     async fn unlikes(&self) -> Long {
         self.count(Counter::Unlikes)
+    }
+
+    /// Likes given minus likes taken back. For the artist and admins.
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }")]
+    async fn net_likes(&self) -> Long {
+        self.net(Counter::Likes, Counter::Unlikes)
+    }
+
+    /// Distinct people who liked. For the artist and admins.
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }", complexity = "5 + child_complexity")]
+    async fn likers(&self, ctx: &Context<'_>) -> UniqueCount {
+        self.people(ctx, Part::Liker)
     }
 
     /// Shares.
     async fn shares(&self) -> Long {
         self.count(Counter::Shares)
+    }
+
+    /// Distinct people who shared. For the artist and admins.
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }", complexity = "5 + child_complexity")]
+    async fn sharers(&self, ctx: &Context<'_>) -> UniqueCount {
+        self.people(ctx, Part::Sharer)
     }
 
     /// Saves to a library.
@@ -221,14 +290,32 @@ impl Metrics {
     }
 
     /// Saves taken back. For the artist and admins.
-    #[graphql(guard = "OwnerOnly { is_own: self.is_own }")]
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }")]
     async fn unsaves(&self) -> Long {
         self.count(Counter::Unsaves)
+    }
+
+    /// Saves minus saves taken back. For the artist and admins.
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }")]
+    async fn net_saves(&self) -> Long {
+        self.net(Counter::Saves, Counter::Unsaves)
+    }
+
+    /// Distinct people who saved. For the artist and admins.
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }", complexity = "5 + child_complexity")]
+    async fn savers(&self, ctx: &Context<'_>) -> UniqueCount {
+        self.people(ctx, Part::Saver)
     }
 
     /// Additions to playlists.
     async fn playlist_adds(&self) -> Long {
         self.count(Counter::PlaylistAdds)
+    }
+
+    /// Distinct people who added to a playlist. For the artist and admins.
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }", complexity = "5 + child_complexity")]
+    async fn playlist_adders(&self, ctx: &Context<'_>) -> UniqueCount {
+        self.people(ctx, Part::Adder)
     }
 
     /// Follows. Only artists are followed.
@@ -237,25 +324,31 @@ impl Metrics {
     }
 
     /// Unfollows. For the artist and admins.
-    #[graphql(guard = "OwnerOnly { is_own: self.is_own }")]
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }")]
     async fn unfollows(&self) -> Long {
         self.count(Counter::Unfollows)
     }
 
+    /// Follows minus unfollows: the flow within the window; `Artist.followers` is the stock. For the artist and admins.
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }")]
+    async fn net_follows(&self) -> Long {
+        self.net(Counter::Follows, Counter::Unfollows)
+    }
+
     /// Paid orders. For the artist and admins.
-    #[graphql(guard = "OwnerOnly { is_own: self.is_own }")]
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }")]
     async fn purchases(&self) -> Long {
         self.count(Counter::Purchases)
     }
 
     /// Orders paid back. For the artist and admins.
-    #[graphql(guard = "OwnerOnly { is_own: self.is_own }")]
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }")]
     async fn refunds(&self) -> Long {
         self.count(Counter::Refunds)
     }
 
     /// Money by currency, in the order of their codes; empty where none was moved. For the artist and admins.
-    #[graphql(guard = "OwnerOnly { is_own: self.is_own }", complexity = "5 + child_complexity")]
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }", complexity = "5 + child_complexity")]
     async fn revenue(&self) -> Vec<Revenue> {
         let amount = |minor, currency: &str| Decimal(decimal_text(minor, currency));
         self.measures
@@ -272,34 +365,63 @@ impl Metrics {
 
     /// Streams divided by listeners; null without listeners.
     async fn streams_per_listener(&self) -> Option<f64> {
-        let listeners = self.measures.listeners.map_or(0, |listeners| listeners.lower);
-        self.ratio(self.measures.counters[Counter::Streams], i64::try_from(listeners).unwrap_or(i64::MAX))
+        self.of_listeners(self.measures.counters[Counter::Streams])
+    }
+
+    /// Distinct people who saved, divided by listeners; null without listeners. For the artist and admins.
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }", complexity = "5")]
+    async fn save_rate(&self) -> Option<f64> {
+        self.of_listeners(self.measures.people.of(Part::Saver))
+    }
+
+    /// Distinct people who shared, divided by listeners; null without listeners. For the artist and admins.
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }", complexity = "5")]
+    async fn share_rate(&self) -> Option<f64> {
+        self.of_listeners(self.measures.people.of(Part::Sharer))
+    }
+
+    /// Distinct people who saved or added to a playlist, divided by listeners; null without listeners. For the
+    /// artist and admins.
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }", complexity = "5")]
+    async fn intent_rate(&self) -> Option<f64> {
+        self.of_listeners(i64::try_from(self.measures.people.intending).unwrap_or(i64::MAX))
     }
 
     /// Skips divided by skips and streams together, 0 to 1; null without either. For the artist and admins.
-    #[graphql(guard = "OwnerOnly { is_own: self.is_own }")]
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }")]
     async fn skip_rate(&self) -> Option<f64> {
         let skips = self.measures.counters[Counter::Skips];
-        self.ratio(skips, skips + self.measures.counters[Counter::Streams])
+        ratio(skips, skips + self.measures.counters[Counter::Streams])
     }
 
     /// Plays of which 90 % and more was heard, divided by plays whose length is known, 0 to 1; null
     /// without such plays. For the artist and admins.
-    #[graphql(guard = "OwnerOnly { is_own: self.is_own }")]
+    #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }")]
     async fn completion_rate(&self) -> Option<f64> {
         let counters = &self.measures.counters;
-        self.ratio(counters[Counter::CompletedPlays], counters[Counter::MeasuredPlays])
+        ratio(counters[Counter::CompletedPlays], counters[Counter::MeasuredPlays])
     }
 
     /// The window of the same length immediately before.
     #[graphql(complexity = "5 + child_complexity")]
     async fn previous(&self, ctx: &Context<'_>) -> Result<Metrics, ApiError> {
         let need = need_of(&ctx.field());
-        Metrics::load(ctx, self.entity.clone(), self.window.previous(), self.is_own, need).await
+        Metrics::load(ctx, self.subject.clone(), self.window.previous(), need).await
+    }
+
+    /// Whether the numbers are withheld, and all 0: they are of one country, and fewer than five people stand behind
+    /// them. Admins see them all the same.
+    async fn is_withheld(&self) -> bool {
+        self.is_withheld
     }
 
     /// How far the numbers can be trusted to be complete.
     async fn freshness(&self, ctx: &Context<'_>) -> Freshness {
         Freshness::of(ctx.analytics(), self.window)
     }
+}
+
+/// A part of a whole; nothing without a whole.
+pub fn ratio(part: i64, whole: i64) -> Option<f64> {
+    (whole != 0).then(|| part as f64 / whole as f64)
 }

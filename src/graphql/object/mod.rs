@@ -3,6 +3,7 @@
 pub mod entity;
 pub mod event;
 pub mod metrics;
+pub mod people;
 pub mod ranking;
 pub mod timeline;
 pub mod viewer;

@@ -2,12 +2,11 @@
 
 use async_graphql::{Context, Object, SimpleObject};
 
-use super::metrics::{Freshness, Metrics, need_of};
+use super::metrics::{Freshness, Metrics, Subject, need_of};
 use crate::{
     analytics::value_of,
     domain::{
-        entity::EntityRef,
-        measure::{MeasureKey, Measures, Metric as DomainMetric, Need},
+        measure::{MeasureKey, Metric as DomainMetric, Need},
         window::Window,
     },
     graphql::{
@@ -24,8 +23,7 @@ pub const BUCKETS_MAX: usize = 10_000;
 
 /// A window cut into calendar buckets.
 pub struct Timeline {
-    pub entity: EntityRef,
-    pub is_own: bool,
+    pub subject: Subject,
     pub every: Granularity,
     pub zone: TimeZone,
     pub window: Window,
@@ -59,22 +57,22 @@ pub struct TimelineColumns {
 pub struct Column {
     /// Which metric.
     pub metric: Metric,
-    /// Its value in each bucket, in the order of `starts`; 0 where nothing happened, null where only
-    /// bounds are known (listeners of a bucket that cuts through an old UTC day).
+    /// Its value in each bucket, in the order of `starts`; 0 where nothing happened, null where it is withheld
+    /// because fewer than five people of the country stand behind it.
     pub values: Vec<Option<f64>>,
     /// Its value over the whole window: the sum, for listeners the distinct people.
     pub total: f64,
 }
 
 impl Timeline {
-    async fn load(&self, ctx: &Context<'_>, need: Need) -> Result<Vec<Measures>, ApiError> {
-        let keys: Vec<MeasureKey> = self.buckets.iter().map(|bucket| self.key(*bucket, need)).collect();
+    /// The buckets' numbers, in their order.
+    async fn load(&self, ctx: &Context<'_>, need: Need) -> Result<Vec<Metrics>, ApiError> {
+        let keys: Vec<MeasureKey> = self.buckets.iter().map(|bucket| self.subject.key(ctx, *bucket, need)).collect();
         let mut answers = ctx.loader().load_many(keys.iter().cloned()).await?;
-        Ok(keys.iter().map(|key| answers.remove(key).unwrap_or_default()).collect())
-    }
-
-    fn key(&self, window: Window, need: Need) -> MeasureKey {
-        MeasureKey { entity: self.entity.clone(), window, need }
+        Ok(keys
+            .iter()
+            .map(|key| self.subject.shown(ctx, key.window, answers.remove(key).unwrap_or_default()))
+            .collect())
     }
 }
 
@@ -109,11 +107,11 @@ impl Timeline {
             .buckets
             .iter()
             .zip(answers)
-            .map(|(bucket, measures)| TimelinePoint {
+            .map(|(bucket, metrics)| TimelinePoint {
                 start: DateTime::at(bucket.from_ms),
                 end: DateTime::at(bucket.to_ms),
                 is_complete: bucket.to_ms <= now_ms && begins_one(bucket.from_ms) && begins_one(bucket.to_ms),
-                metrics: Metrics { entity: self.entity.clone(), window: *bucket, is_own: self.is_own, measures },
+                metrics,
             })
             .collect())
     }
@@ -129,20 +127,19 @@ impl Timeline {
             return Err(ApiError::invalid("of", "names a metric twice"));
         }
         let metrics: Vec<DomainMetric> = of.iter().map(|metric| (*metric).into()).collect();
-        if !self.is_own && !metrics.iter().all(|metric| metric.is_public()) {
+        if !self.subject.is_own && !metrics.iter().all(|metric| metric.is_public()) {
             return Err(forbidden(ctx.require_viewer()?, "one of these metrics"));
         }
         let need = metrics.iter().map(|metric| metric.need()).fold(Need::default(), Need::union);
-        let whole = self.key(self.window, need);
-        let (answers, total) = futures_util::try_join!(self.load(ctx, need), ctx.loader().load_one(whole))?;
-        let total = total.unwrap_or_default();
+        let total = Metrics::load(ctx, self.subject.clone(), self.window, need);
+        let (answers, total) = futures_util::try_join!(self.load(ctx, need), total)?;
         let series = of
             .into_iter()
             .zip(metrics)
             .map(|(metric, domain)| Column {
                 metric,
-                values: answers.iter().map(|measures| exact_value(domain, measures)).collect(),
-                total: value_of(domain, &total) as f64,
+                values: answers.iter().map(|bucket| shown_value(domain, bucket)).collect(),
+                total: value_of(domain, &total.measures) as f64,
             })
             .collect();
         let starts = self.buckets.iter().map(|bucket| DateTime::at(bucket.from_ms)).collect();
@@ -155,7 +152,6 @@ impl Timeline {
     }
 }
 
-fn exact_value(metric: DomainMetric, measures: &Measures) -> Option<f64> {
-    let is_exact = metric != DomainMetric::Listeners || measures.listeners.is_none_or(|count| count.is_exact());
-    is_exact.then(|| value_of(metric, measures) as f64)
+fn shown_value(metric: DomainMetric, bucket: &Metrics) -> Option<f64> {
+    (!bucket.is_withheld).then(|| value_of(metric, &bucket.measures) as f64)
 }

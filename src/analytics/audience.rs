@@ -1,0 +1,199 @@
+//! Who an entity's audience is: how people came to it, how much they listen, since when.
+
+use std::{collections::HashMap, sync::Arc};
+
+use roaring::RoaringBitmap;
+
+use super::{
+    Analytics,
+    days::{Asked, Days},
+};
+use crate::{
+    audience::day::EntityDay,
+    db::DbError,
+    domain::{
+        counting::{Part, Parts},
+        entity::EntityRef,
+        origin::Dimension,
+        window::{DAY_MS, Grain, Window},
+    },
+};
+
+/// The stretch that says who is active, and over which new and returning listeners are told apart.
+pub const ACTIVE_DAYS: i64 = 28;
+/// The stretch that says who is in the audience at all.
+pub const AUDIENCE_DAYS: i64 = 730;
+/// Whoever comes back after so long is reactivated.
+pub const REACTIVATED_DAYS: i64 = 90;
+
+/// From how many streams from active sources in 28 days on a listener is a moderate or a super listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AudienceThresholds {
+    pub moderate_min: u32,
+    pub super_min: u32,
+}
+
+/// Whose audience, at the end of which day.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AudienceQuestion {
+    pub entity: EntityRef,
+    /// Only people who listened there.
+    pub country: Option<Arc<str>>,
+    /// The last UTC day, in epoch milliseconds.
+    pub day: i64,
+}
+
+/// Numbers of distinct people.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Audience {
+    pub total: u64,
+    pub active: u64,
+    pub previously_active: u64,
+    pub programmed: u64,
+    pub super_listeners: u64,
+    pub moderate: u64,
+    pub light: u64,
+    /// Of the last 28 days' listeners.
+    pub new: u64,
+    pub returning: u64,
+    pub reactivated: u64,
+}
+
+/// How many of two entities' listeners are the same people.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Overlap {
+    pub shared: u64,
+    pub these: u64,
+    pub those: u64,
+}
+
+impl Analytics {
+    /// The audiences of entities. Source: stored sets by day; of the last 28 days also how often each listened.
+    pub async fn audiences(
+        &self,
+        questions: &[AudienceQuestion],
+    ) -> Result<HashMap<AudienceQuestion, Audience>, DbError> {
+        let Some(first) = self.watermark.oldest_ms().map(|at_ms| Grain::Day.bucket_of(at_ms)) else {
+            return Ok(HashMap::new());
+        };
+        let mut asked = Asked { parts: Parts::of(&[Part::Listener]), ..Asked::default() };
+        for question in questions {
+            let recent = question.day + DAY_MS - ACTIVE_DAYS * DAY_MS;
+            for day in dates(first, question.day + DAY_MS) {
+                let is_counted = day >= recent || question.country.is_some();
+                let days = if is_counted { &mut asked.cells } else { &mut asked.active };
+                days.insert((question.entity.clone(), day));
+            }
+        }
+        let days = asked.load(&self.database, &self.open_audience).await?;
+        let answer = |question: &AudienceQuestion| count(question, &days, first, self.audience_thresholds);
+        Ok(questions.iter().map(|question| (question.clone(), answer(question))).collect())
+    }
+
+    /// How many people listened to both within a window, and to each.
+    pub async fn overlap(&self, these: &EntityRef, those: &EntityRef, window: Window) -> Result<Overlap, DbError> {
+        let window = self.narrowed(window);
+        let mut asked = Asked { parts: Parts::of(&[Part::Listener]), ..Asked::default() };
+        asked.ask_cells(these, window);
+        asked.ask_cells(those, window);
+        let days = asked.load(&self.database, &self.open_audience).await?;
+        let listeners = |entity: &EntityRef| -> RoaringBitmap {
+            let mut listeners = RoaringBitmap::new();
+            for (day, piece) in super::days::pieces(window) {
+                let entity_day = days.of_piece(&(entity.clone(), day), &piece);
+                for cell in entity_day.iter().flat_map(|entity_day| &entity_day.cells) {
+                    let people = super::days::people_within(cell, Part::Listener, &piece);
+                    listeners.extend(people.map(|(number, _)| number));
+                }
+            }
+            listeners
+        };
+        let (these, those) = (listeners(these), listeners(those));
+        Ok(Overlap { shared: these.intersection_len(&those), these: these.len(), those: those.len() })
+    }
+}
+
+/// Listeners of one day, and how often those of active sources listened.
+fn of_day(question: &AudienceQuestion, days: &Days, day: i64) -> (RoaringBitmap, RoaringBitmap, Vec<(u32, u32)>) {
+    let key = (question.entity.clone(), day);
+    let Some(entity_day) = days.cells.get(&key) else {
+        let set = |sets: &HashMap<super::days::DayKey, RoaringBitmap>| sets.get(&key).cloned().unwrap_or_default();
+        return (set(&days.listeners), set(&days.active), Vec::new());
+    };
+    let (mut listeners, mut active, mut times) = (RoaringBitmap::new(), RoaringBitmap::new(), Vec::new());
+    for cell in entity_day.cells.iter().filter(|cell| is_of_country(question, entity_day, cell.origin)) {
+        let people = cell.people(Part::Listener);
+        listeners.extend(people.iter().map(|who| who.number));
+        if entity_day.is_active(cell) {
+            active.extend(people.iter().map(|who| who.number));
+            times.extend(people.iter().map(|who| (who.number, who.times)));
+        }
+    }
+    (listeners, active, times)
+}
+
+fn is_of_country(question: &AudienceQuestion, entity_day: &EntityDay, origin: [u32; 3]) -> bool {
+    question.country.is_none()
+        || entity_day.texts.text(origin[Dimension::Country as usize]) == question.country.as_ref()
+}
+
+fn count(question: &AudienceQuestion, days: &Days, first: i64, thresholds: AudienceThresholds) -> Audience {
+    let end = question.day + DAY_MS;
+    let (recent, audience) = (end - ACTIVE_DAYS * DAY_MS, end - AUDIENCE_DAYS * DAY_MS);
+    let [mut total, mut ever_active, mut active, mut now, mut before] = std::array::from_fn(|_| RoaringBitmap::new());
+    let mut times: HashMap<u32, u32> = HashMap::new();
+    // On which of the last days somebody was here for the first time, and who was here on each of the days before.
+    let (mut arrivals, mut lately) = (Vec::new(), Vec::new());
+    for day in dates(first, end) {
+        let (listeners, day_active, day_times) = of_day(question, days, day);
+        if day >= audience {
+            total |= &listeners;
+            ever_active |= &day_active;
+        }
+        if day >= recent {
+            arrivals.push((day, &listeners - &now));
+            now |= &listeners;
+            active |= &day_active;
+            day_times.into_iter().for_each(|(who, often)| *times.entry(who).or_default() += often);
+        } else {
+            before |= &listeners;
+            if day > recent - REACTIVATED_DAYS * DAY_MS {
+                lately.push((day, listeners));
+            }
+        }
+    }
+    let at_least = |min: u32| times.values().filter(|often| **often >= min).count() as u64;
+    let (super_listeners, moderate_or_more) = (at_least(thresholds.super_min), at_least(thresholds.moderate_min));
+    let new = (&now - &before).len();
+    Audience {
+        total: total.len(),
+        active: active.len(),
+        previously_active: (&ever_active - &active).len(),
+        programmed: (&total - &ever_active).len(),
+        super_listeners,
+        moderate: moderate_or_more - super_listeners,
+        light: active.len() - moderate_or_more,
+        new,
+        returning: now.len() - new,
+        reactivated: reactivated(&arrivals, &lately, &before),
+    }
+}
+
+/// How many of those who arrived had been here before, but not in the 90 days up to the day on which they came.
+fn reactivated(arrivals: &[(i64, RoaringBitmap)], lately: &[(i64, RoaringBitmap)], before: &RoaringBitmap) -> u64 {
+    let mut reactivated = 0;
+    let mut since_then = RoaringBitmap::new();
+    let mut earlier = lately.iter().rev().peekable();
+    // From the last day on, so that the days that count as lately only become more.
+    for (day, arrived) in arrivals.iter().rev() {
+        while let Some((_, listeners)) = earlier.next_if(|(lately, _)| *lately > day - REACTIVATED_DAYS * DAY_MS) {
+            since_then |= listeners;
+        }
+        reactivated += (&(arrived & before) - &since_then).len();
+    }
+    reactivated
+}
+
+fn dates(first: i64, end: i64) -> impl Iterator<Item = i64> {
+    (first..end).step_by(usize::try_from(DAY_MS).expect("a day is a small positive number"))
+}

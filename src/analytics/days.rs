@@ -1,0 +1,211 @@
+//! Days of entities as questions need them: stored ones, with what is still open added.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::Range,
+    sync::Arc,
+};
+
+use roaring::RoaringBitmap;
+
+use crate::{
+    audience::{
+        day::{EntityDay, quarters_within},
+        open::{OpenAudience, OpenFacts},
+    },
+    db::{
+        Database, DbError,
+        queries::audience::{self, Columns, DayRow},
+    },
+    domain::{
+        counting::{Part, Parts},
+        entity::{EntityKind, EntityRef},
+        window::{DAY_MS, Grain, Window},
+    },
+};
+
+/// An entity's UTC day.
+pub type DayKey = (EntityRef, i64);
+
+/// One day's share of a window.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    Whole,
+    /// Some of its quarter-hours.
+    Cut(Range<u8>),
+}
+
+/// How a window falls into UTC days.
+pub fn pieces(window: Window) -> impl Iterator<Item = (i64, Piece)> {
+    let step = usize::try_from(DAY_MS).expect("a day is a small positive number");
+    (Grain::Day.bucket_of(window.from_ms)..window.to_ms).step_by(step).map(move |day| {
+        let stretch = window.from_ms.max(day)..window.to_ms.min(day + DAY_MS);
+        let is_whole = stretch == (day..day + DAY_MS);
+        (day, if is_whole { Piece::Whole } else { Piece::Cut(quarters_within(day, &stretch)) })
+    })
+}
+
+/// What is read of which days.
+#[derive(Default)]
+pub struct Asked {
+    /// Everybody who listened; the cheapest.
+    pub listeners: BTreeSet<DayKey>,
+    /// And who did from an active source.
+    pub active: BTreeSet<DayKey>,
+    /// What came from where, and who.
+    pub cells: BTreeSet<DayKey>,
+    /// The same by quarter-hour.
+    pub detail: BTreeSet<DayKey>,
+    /// Of whom, in cells and detail.
+    pub parts: Parts,
+}
+
+/// The days that were asked for, as far as there are any.
+#[derive(Default)]
+pub struct Days {
+    pub listeners: HashMap<DayKey, RoaringBitmap>,
+    pub active: HashMap<DayKey, RoaringBitmap>,
+    pub cells: HashMap<DayKey, EntityDay>,
+    pub detail: HashMap<DayKey, EntityDay>,
+}
+
+impl Asked {
+    /// Asks for the cells of a window's whole days, and for the detail of those that it cuts.
+    pub fn ask_cells(&mut self, entity: &EntityRef, window: Window) {
+        for (day, piece) in pieces(window) {
+            let asked = if piece == Piece::Whole { &mut self.cells } else { &mut self.detail };
+            asked.insert((entity.clone(), day));
+        }
+    }
+
+    /// Reads them: one statement for each kind and form. What is open is looked at before the database: what is
+    /// merged in between is then found there, and passed over here.
+    pub async fn load(self, database: &Database, open: &OpenAudience) -> Result<Days, DbError> {
+        let open = self.open_facts(open);
+        let mut days = Days::default();
+        for kind in EntityKind::ALL {
+            for (columns, asked) in [
+                (Columns::Listeners, &self.listeners),
+                (Columns::ListenersAndActive, &self.active),
+                (Columns::Cells, &self.cells),
+                (Columns::CellsAndDetail, &self.detail),
+            ] {
+                let of_kind = asked.iter().filter(|(entity, _)| entity.kind == kind);
+                let ids: BTreeSet<Arc<str>> = of_kind.clone().map(|(entity, _)| entity.id.clone()).collect();
+                let dates: BTreeSet<i64> = of_kind.map(|(_, day)| *day).collect();
+                if ids.is_empty() {
+                    continue;
+                }
+                let (ids, dates): (Vec<_>, Vec<_>) = (ids.into_iter().collect(), dates.into_iter().collect());
+                for row in audience::list(database.reader(), columns, &dates, kind, &ids).await? {
+                    let key = (row.entity.clone(), row.day);
+                    // Every entity was asked for on every day; some of what is found nobody needs.
+                    if asked.contains(&key) {
+                        days.take(columns, key, row, self.parts)?;
+                    }
+                }
+            }
+        }
+        self.add_open(&mut days, &open);
+        Ok(days)
+    }
+
+    fn open_facts(&self, open: &OpenAudience) -> HashMap<EntityRef, OpenFacts> {
+        let mut facts = HashMap::new();
+        for (entity, _) in [&self.listeners, &self.active, &self.cells, &self.detail].into_iter().flatten() {
+            facts.entry(entity.clone()).or_insert_with(|| open.facts(entity));
+        }
+        facts.retain(|_, facts: &mut OpenFacts| !facts.is_empty());
+        facts
+    }
+
+    fn add_open(&self, days: &mut Days, open: &HashMap<EntityRef, OpenFacts>) {
+        for (entity, facts) in open {
+            for date in facts.days() {
+                let key = (entity.clone(), date);
+                for (asked, found) in [(&self.cells, &mut days.cells), (&self.detail, &mut days.detail)] {
+                    if asked.contains(&key) {
+                        facts.add_to(date, found.entry(key.clone()).or_default());
+                    }
+                }
+                if self.listeners.contains(&key) || self.active.contains(&key) {
+                    let mut only_open = EntityDay::default();
+                    facts.add_to(date, &mut only_open);
+                    // Sets take the same people twice.
+                    if self.listeners.contains(&key) {
+                        *days.listeners.entry(key.clone()).or_default() |= only_open.listeners();
+                    }
+                    if self.active.contains(&key) {
+                        *days.listeners.entry(key.clone()).or_default() |= only_open.listeners();
+                        *days.active.entry(key).or_default() |= only_open.active();
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Days {
+    fn take(&mut self, columns: Columns, key: DayKey, row: DayRow, parts: Parts) -> Result<(), DbError> {
+        let read = |detail: Option<&[u8]>| {
+            EntityDay::read(&row.cells, detail, parts).map_err(|_| DbError::Corrupt("an entity's day"))
+        };
+        match columns {
+            Columns::Listeners => {
+                self.listeners.insert(key, row.listeners);
+            }
+            Columns::ListenersAndActive | Columns::Everything => {
+                self.active.insert(key.clone(), row.active);
+                self.listeners.insert(key, row.listeners);
+            }
+            Columns::Cells => {
+                self.cells.insert(key, read(None)?);
+            }
+            Columns::CellsAndDetail => {
+                self.detail.insert(key, read(Some(&row.detail))?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The day that holds a piece.
+    pub fn of_piece(&self, key: &DayKey, piece: &Piece) -> Option<&EntityDay> {
+        if *piece == Piece::Whole { self.cells.get(key) } else { self.detail.get(key) }
+    }
+}
+
+/// Everybody of a cell who took a part within a piece, with how often over the whole day.
+pub fn people_within<'a>(
+    cell: &'a crate::audience::day::Cell,
+    part: Part,
+    piece: &Piece,
+) -> impl Iterator<Item = (u32, u32)> + 'a {
+    let asked = match piece {
+        Piece::Whole => None,
+        Piece::Cut(quarters) => Some(crate::audience::day::mask(quarters)),
+    };
+    let is_inside = move |quarters: u128| asked.is_none_or(|asked| quarters & asked != 0);
+    cell.people(part).iter().filter(move |who| is_inside(who.quarters)).map(|who| (who.number, who.times))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::window::HOUR_MS;
+
+    const DAY: i64 = 1_795_305_600_000; // 2026-11-22T00:00:00Z
+
+    #[test]
+    fn windows_fall_into_whole_days_and_quarters() {
+        let window = Window { from_ms: DAY - DAY_MS - HOUR_MS, to_ms: DAY + HOUR_MS / 4 };
+        let pieces: Vec<(i64, Piece)> = pieces(window).collect();
+        let cut = |range| Piece::Cut(range);
+        assert_eq!(pieces, [(DAY - 2 * DAY_MS, cut(92..96)), (DAY - DAY_MS, Piece::Whole), (DAY, cut(0..1))]);
+    }
+
+    #[test]
+    fn a_window_inside_one_day_is_one_piece() {
+        let window = Window { from_ms: DAY + HOUR_MS, to_ms: DAY + 2 * HOUR_MS };
+        assert_eq!(pieces(window).collect::<Vec<_>>(), [(DAY, Piece::Cut(4..8))]);
+    }
+}

@@ -1,0 +1,208 @@
+//! Distinct people over windows, and what is counted in one country: from the days of entities.
+
+use std::collections::{HashMap, HashSet};
+
+use roaring::RoaringBitmap;
+
+use super::days::{Asked, Days, Piece, people_within, pieces};
+use crate::{
+    audience::{
+        day::{Cell, EntityDay},
+        open::OpenAudience,
+    },
+    db::{
+        Database, DbError,
+        queries::audience::{self, Columns},
+    },
+    domain::{
+        counting::{Counter, Part, Parts},
+        entity::{EntityKind, EntityRef},
+        measure::{Crowd, MeasureKey, Measures, Need},
+        origin::Dimension,
+        window::Window,
+    },
+};
+
+type Answers = HashMap<MeasureKey, Measures>;
+
+/// Adds people to the answers that need them, and counters to those of one country. Every number is exact: of days
+/// that a window cuts it is known in which quarter-hours somebody took part.
+pub async fn add_people(database: &Database, open: &OpenAudience, answers: &mut Answers) -> Result<(), DbError> {
+    let mut asked = Asked::default();
+    for key in answers.keys().filter(|key| needs_days(key)) {
+        let parts = parts_read(&key.need);
+        if is_of_sets(key) {
+            for (day, piece) in pieces(key.window) {
+                let days = if piece == Piece::Whole { &mut asked.listeners } else { &mut asked.detail };
+                days.insert((key.entity.clone(), day));
+            }
+        } else {
+            asked.ask_cells(&key.entity, key.window);
+        }
+        asked.parts = asked.parts.union(parts);
+    }
+    let days = asked.load(database, open).await?;
+    for (key, measures) in answers.iter_mut().filter(|(key, _)| needs_days(key)) {
+        let mut people = People::default();
+        for (day, piece) in pieces(key.window) {
+            people.add_piece(key, &days, day, &piece, measures);
+        }
+        people.count(key.need, measures);
+        measures.counters.keep_only(key.need.counters);
+    }
+    Ok(())
+}
+
+fn needs_days(key: &MeasureKey) -> bool {
+    let counts = key.country.is_some() && (!key.need.counters.is_empty() || key.need.money);
+    counts || !parts_read(&key.need).is_empty()
+}
+
+/// Whether the sets of listeners by day are enough.
+fn is_of_sets(key: &MeasureKey) -> bool {
+    key.country.is_none() && parts_read(&key.need) == Parts::of(&[Part::Listener]) && !key.need.crowd.size
+}
+
+fn parts_read(need: &Need) -> Parts {
+    let Crowd { intending, daily, size } = need.crowd;
+    let mut parts = need.parts;
+    for (is_needed, more) in
+        [(intending, Parts::of(&[Part::Saver, Part::Adder])), (daily, Parts::of(&[Part::Listener])), (size, Parts::ALL)]
+    {
+        if is_needed {
+            parts = parts.union(more);
+        }
+    }
+    parts
+}
+
+/// The people of one question while it is answered.
+#[derive(Default)]
+struct People {
+    parts: [RoaringBitmap; Part::COUNT],
+    daily_listeners: u64,
+    streams: i64,
+    /// Streams of known people.
+    known_streams: i64,
+}
+
+impl People {
+    fn add_piece(&mut self, key: &MeasureKey, days: &Days, day: i64, piece: &Piece, measures: &mut Measures) {
+        let day_key = (key.entity.clone(), day);
+        let listeners = &mut self.parts[Part::Listener as usize];
+        if is_of_sets(key) && *piece == Piece::Whole {
+            if let Some(set) = days.listeners.get(&day_key) {
+                self.daily_listeners += set.len();
+                *listeners |= set;
+            }
+            return;
+        }
+        let Some(entity_day) = days.of_piece(&day_key, piece) else { return };
+        let mut listeners_of_day = RoaringBitmap::new();
+        for cell in entity_day.cells.iter().filter(|cell| is_of_country(key, entity_day, cell)) {
+            for part in Part::ALL {
+                let people = people_within(cell, part, piece).map(|(number, times)| {
+                    if matches!(part, Part::Listener | Part::AnonymousListener) {
+                        self.known_streams += i64::from(times);
+                    }
+                    number
+                });
+                let set = if part == Part::Listener { &mut listeners_of_day } else { &mut self.parts[part as usize] };
+                set.extend(people);
+            }
+            self.add_sums(key, entity_day, cell, piece, measures);
+        }
+        self.daily_listeners += listeners_of_day.len();
+        self.parts[Part::Listener as usize] |= listeners_of_day;
+    }
+
+    fn add_sums(
+        &mut self,
+        key: &MeasureKey,
+        entity_day: &EntityDay,
+        cell: &Cell,
+        piece: &Piece,
+        measures: &mut Measures,
+    ) {
+        let inside = match piece {
+            Piece::Whole => None,
+            Piece::Cut(quarters) => Some(cell.within(quarters)),
+        };
+        let sums = inside.as_ref().unwrap_or(&cell.total);
+        self.streams += sums.counters[Counter::Streams];
+        if key.country.is_some() {
+            measures.counters.add(&sums.counters);
+            for (currency, money) in sums.money.iter().filter(|_| key.need.money) {
+                let currency = entity_day.texts.text(*currency).map_or("", |currency| &**currency);
+                match measures.money.binary_search_by(|(known, _)| known.as_str().cmp(currency)) {
+                    Ok(place) => measures.money[place].1.add(money),
+                    Err(place) => measures.money.insert(place, (currency.to_owned(), *money)),
+                }
+            }
+        }
+    }
+
+    fn count(self, need: Need, measures: &mut Measures) {
+        for part in Part::ALL.into_iter().filter(|part| need.parts.contains(*part)) {
+            measures.people.set(part, self.parts[part as usize].len());
+        }
+        if need.crowd.intending {
+            let [savers, adders] = [Part::Saver, Part::Adder].map(|part| &self.parts[part as usize]);
+            measures.people.intending = savers.union_len(adders);
+        }
+        if need.crowd.daily {
+            measures.people.daily_listeners = self.daily_listeners;
+        }
+        if need.crowd.size {
+            measures.people.size = size(&self.parts, self.streams, self.known_streams);
+        }
+    }
+}
+
+/// How many people stand behind some numbers at least. Streams of which nobody is known are somebody's each: totals
+/// of an older system are many people's, a single one may be one person's.
+///
+/// `known_streams` of a day that is cut are those of the whole day, which makes the size smaller, never larger.
+pub fn size(parts: &[RoaringBitmap; Part::COUNT], streams: i64, known_streams: i64) -> u64 {
+    let anonymous = &parts[Part::AnonymousListener as usize];
+    let is_identified = |part: &Part| *part != Part::AnonymousListener;
+    let identified = Part::ALL.into_iter().filter(is_identified).map(|part| &parts[part as usize]);
+    let identified = identified.fold(RoaringBitmap::new(), |all, set| all | set);
+    identified.len() + anonymous.len() + u64::try_from(streams - known_streams).unwrap_or(0)
+}
+
+fn is_of_country(key: &MeasureKey, entity_day: &EntityDay, cell: &Cell) -> bool {
+    key.country.is_none() || entity_day.texts.text(cell.origin[Dimension::Country as usize]) == key.country.as_ref()
+}
+
+/// Days whose sets are read by one statement while ranking: bounds memory, not the window.
+const DAYS_AT_ONCE: usize = 32;
+
+/// Every entity of a kind with a listener on a day that the window touches, with the most that it can have in the
+/// window; for rankings by listeners.
+pub async fn list_upper_bounds(
+    database: &Database,
+    open: &OpenAudience,
+    kind: EntityKind,
+    window: Window,
+) -> Result<Vec<(EntityRef, u64)>, DbError> {
+    let days: Vec<i64> = pieces(window).map(|(day, _)| day).collect();
+    let touched: HashSet<i64> = days.iter().copied().collect();
+    let mut sets: HashMap<EntityRef, RoaringBitmap> = HashMap::new();
+    for entity in open.entities().into_iter().filter(|entity| entity.kind == kind) {
+        let mut listeners = RoaringBitmap::new();
+        open.facts(&entity).for_each(|_, fact, _| {
+            if touched.contains(&crate::domain::window::Grain::Day.bucket_of(fact.quarter_ms)) {
+                let people = fact.people.iter().filter(|taken| taken.part == Part::Listener);
+                listeners.extend(people.map(|taken| taken.person));
+            }
+        });
+        sets.insert(entity, listeners);
+    }
+    for days in days.chunks(DAYS_AT_ONCE) {
+        for row in audience::list_kind(database.reader(), Columns::Listeners, days, kind).await? {
+            *sets.entry(row.entity).or_default() |= row.listeners;
+        }
+    }
+    Ok(sets.into_iter().map(|(entity, set)| (entity, set.len())).filter(|(_, count)| *count > 0).collect())
+}

@@ -1,0 +1,133 @@
+//! What differs between stored numbers and a recount of them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use chrono::DateTime;
+
+use super::recount::{CounterSums, MoneySums, People, date_text};
+use crate::{
+    audience::{
+        day::{Cell, EntityDay, Person},
+        fact::Sums,
+    },
+    db::queries::rollups::{MoneyRow, RollupRow},
+    domain::{
+        counting::{Counters, Part},
+        entity::EntityRef,
+        origin::Origin,
+    },
+};
+
+/// Differences that are told one by one.
+const SHOWN_MAX: usize = 20;
+
+/// What a comparison found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    pub events: u64,
+    pub days: u64,
+    pub differences: u64,
+    /// The first differences, in words.
+    pub shown: Vec<String>,
+}
+
+impl Report {
+    pub fn note(&mut self, difference: String) {
+        self.differences += 1;
+        if self.shown.len() < SHOWN_MAX {
+            self.shown.push(difference);
+        }
+    }
+}
+
+pub fn place(entity: &EntityRef, bucket: i64) -> String {
+    let at = DateTime::from_timestamp_millis(bucket).unwrap_or_default();
+    format!("{} {:?} at {at}", entity.kind.word(), &*entity.id)
+}
+
+pub fn compare_counters(report: &mut Report, recounted: CounterSums, stored: Vec<RollupRow>) {
+    let key = |row: &RollupRow| (row.grain, row.bucket, row.entity.clone());
+    let mut stored: BTreeMap<_, _> = stored.into_iter().map(|row| (key(&row), row.counters)).collect();
+    for (key, recounted) in recounted {
+        let counters = stored.remove(&key).unwrap_or_default();
+        if counters != recounted {
+            report.note(format!("{}: stored {counters:?}, events say {recounted:?}", place(&key.2, key.1)));
+        }
+    }
+    for ((_, bucket, entity), counters) in stored.into_iter().filter(|(_, counters)| !counters.is_zero()) {
+        report.note(format!("{}: stored {counters:?}, events say nothing", place(&entity, bucket)));
+    }
+}
+
+pub fn compare_money(report: &mut Report, recounted: MoneySums, stored: Vec<MoneyRow>) {
+    let key = |row: &MoneyRow| (row.grain, row.bucket, row.entity.clone(), row.currency.clone());
+    let mut stored: BTreeMap<_, _> = stored.into_iter().map(|row| (key(&row), row.money)).collect();
+    for (key, recounted) in recounted {
+        let money = stored.remove(&key).unwrap_or_default();
+        if money != recounted {
+            report.note(format!("{}: stored {money:?}, events say {recounted:?}", place(&key.2, key.1)));
+        }
+    }
+    for ((_, bucket, entity, _), money) in stored {
+        report.note(format!("{}: stored {money:?}, events say nothing", place(&entity, bucket)));
+    }
+}
+
+pub fn compare_people(report: &mut Report, day: i64, recounted: People, mut stored: People) {
+    for (entity, entity_day) in recounted.days {
+        let expected = told(entity_day);
+        let found = stored.days.remove(&entity).map(told).unwrap_or_default();
+        if found != expected {
+            let differs = |origin: &&Origin| found.get(*origin) != expected.get(*origin);
+            let origins: Vec<&Origin> = found.keys().chain(expected.keys()).filter(differs).take(3).collect();
+            report
+                .note(format!("{} people: stored are not those of the events, from {origins:?}", place(&entity, day)));
+        }
+    }
+    for (entity, entity_day) in stored.days {
+        if !told(entity_day).is_empty() {
+            report.note(format!("{} people: stored too many, events say nothing", place(&entity, day)));
+        }
+    }
+    for (country, listeners) in recounted.markets {
+        if stored.markets.remove(&country).unwrap_or_default() != listeners {
+            report.note(format!("market {country:?} on {}: stored are not those of the events", date_text(day)));
+        }
+    }
+    for (country, _) in stored.markets.into_iter().filter(|(_, listeners)| !listeners.is_empty()) {
+        report.note(format!("market {country:?} on {}: stored too many, events say nothing", date_text(day)));
+    }
+}
+
+/// What a day tells, in a form that does not depend on how it came about.
+fn told(mut entity_day: EntityDay) -> BTreeMap<Origin, CellTold> {
+    entity_day.settle();
+    let cells = entity_day.cells.iter().map(|cell| (entity_day.texts.origin(cell.origin), cell));
+    cells.map(|(origin, cell)| (origin, CellTold::of(cell, &entity_day))).collect()
+}
+
+/// A cell with texts instead of their numbers.
+#[derive(PartialEq)]
+struct CellTold {
+    total: SumsTold,
+    quarters: BTreeMap<u8, SumsTold>,
+    people: Vec<Vec<Person>>,
+}
+
+type SumsTold = (Counters, BTreeMap<Option<Arc<str>>, (i64, i64)>);
+
+impl CellTold {
+    fn of(cell: &Cell, entity_day: &EntityDay) -> Self {
+        let sums = |sums: &Sums| {
+            let money = sums.money.iter().map(|(currency, money)| {
+                (entity_day.texts.text(*currency).cloned(), (money.gross_minor, money.refunded_minor))
+            });
+            (sums.counters, money.collect())
+        };
+        Self {
+            total: sums(&cell.total),
+            quarters: cell.quarters.iter().map(|(quarter, counted)| (*quarter, sums(counted))).collect(),
+            people: Part::ALL.into_iter().map(|part| cell.people(part).to_vec()).collect(),
+        }
+    }
+}
