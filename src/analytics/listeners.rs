@@ -17,6 +17,7 @@ use crate::{
     domain::{
         entity::{EntityKind, EntityRef},
         measure::{MeasureKey, Measures, UniqueCount},
+        merge::Merges,
         window::{DAY_MS, Grain, HOUR_MS, Window},
     },
 };
@@ -35,6 +36,7 @@ struct SetsOfWindow {
 pub async fn add_listeners(
     database: &Database,
     open: &OpenAudience,
+    merges: &Merges,
     now_ms: i64,
     answers: &mut HashMap<MeasureKey, Measures>,
 ) -> Result<(), DbError> {
@@ -50,17 +52,23 @@ pub async fn add_listeners(
     let open_sets: Vec<(RoaringBitmap, RoaringBitmap)> = questions
         .iter()
         .map(|(key, _)| {
+            let unite = |hours: Range<i64>| {
+                let members = merges.members(&key.entity).into_iter();
+                members.fold(RoaringBitmap::new(), |set, entity| set | open.listeners(&entity, hours.clone()))
+            };
             let to_ms = open_end(key.window, now_ms);
             let inside = ceil(key.window.from_ms, HOUR_MS)..floor(to_ms, HOUR_MS);
             let touched = floor(key.window.from_ms, HOUR_MS)..ceil(to_ms, HOUR_MS);
-            (open.listeners(&key.entity, inside), open.listeners(&key.entity, touched))
+            (unite(inside), unite(touched))
         })
         .collect();
-    let stored = load(database, &questions).await?;
+    let stored = load(database, merges, &questions).await?;
     for ((key, sets), (mut inside, open_touched)) in questions.into_iter().zip(open_sets) {
         let unite = |set: &mut RoaringBitmap, days: &[i64], hours: &[i64]| {
-            days.iter().filter_map(|day| stored.days.get(&(key.entity.clone(), *day))).for_each(|day| *set |= day);
-            hours.iter().filter_map(|at| stored.hours.get(&(key.entity.clone(), *at))).for_each(|hour| *set |= hour);
+            for entity in merges.members(&key.entity) {
+                days.iter().filter_map(|day| stored.days.get(&(entity.clone(), *day))).for_each(|day| *set |= day);
+                hours.iter().filter_map(|at| stored.hours.get(&(entity.clone(), *at))).for_each(|hour| *set |= hour);
+            }
         };
         unite(&mut inside, &sets.days_inside, &sets.hours_inside);
         let mut touched = &inside | &open_touched;
@@ -106,14 +114,18 @@ struct StoredSets {
 }
 
 /// Two statements a kind: whole days, and hours of recent days.
-async fn load(database: &Database, questions: &[(MeasureKey, SetsOfWindow)]) -> Result<StoredSets, DbError> {
+async fn load(
+    database: &Database,
+    merges: &Merges,
+    questions: &[(MeasureKey, SetsOfWindow)],
+) -> Result<StoredSets, DbError> {
     let mut stored = StoredSets::default();
-    for kind in EntityKind::ALL {
+    for kind in EntityKind::STORED {
         let mut ids: BTreeSet<Arc<str>> = BTreeSet::new();
         let mut days = BTreeSet::new();
         let mut hours = BTreeSet::new();
         for (key, sets) in questions.iter().filter(|(key, _)| key.entity.kind == kind) {
-            ids.insert(key.entity.id.clone());
+            ids.extend(merges.members(&key.entity).into_iter().map(|entity| entity.id));
             days.extend(sets.days_inside.iter().chain(&sets.days_cut).copied());
             hours.extend(sets.hours_inside.iter().chain(&sets.hours_cut).copied());
         }

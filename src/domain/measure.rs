@@ -67,6 +67,19 @@ pub struct Measures {
     pub listeners: Option<UniqueCount>,
 }
 
+impl Measures {
+    /// Adds another's counters and money. Listeners cannot be added: whoever listened to both is one person.
+    pub fn add_sums(&mut self, other: &Measures) {
+        self.counters.add(&other.counters);
+        for (currency, money) in &other.money {
+            match self.money.binary_search_by(|(known, _)| known.cmp(currency)) {
+                Ok(at) => self.money[at].1.add(money),
+                Err(at) => self.money.insert(at, (currency.clone(), *money)),
+            }
+        }
+    }
+}
+
 /// A number of distinct people, with the bounds it is known within.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UniqueCount {

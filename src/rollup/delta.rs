@@ -8,7 +8,7 @@ use crate::{
     db::queries::rollups::{MoneyRow, RollupRow},
     domain::{
         counting::{Counters, CountingRules, MoneyCounters, effect},
-        entity::{EntityKind, EntityRef},
+        entity::EntityRef,
         event::Event,
         window::{Grain, HOUR_MS},
     },
@@ -39,24 +39,23 @@ impl Deltas {
         let quarter = Grain::Quarter.bucket_of(at_ms);
         let hour = at_ms - at_ms.rem_euclid(HOUR_MS);
         let listener = event.user_id.as_deref().filter(|_| effect.has_listener).and_then(number_of);
-        for kind in EntityKind::ALL {
-            let Some(id) = event.entity_id(kind).filter(|_| effect.credits(kind)) else { continue };
-            let entity = EntityRef { kind, id: id.clone() };
+        for credited in effect.credited(event) {
+            let entity = EntityRef { kind: credited.kind, id: credited.id.clone() };
             if let Some(currency) = event.currency.as_deref().filter(|_| effect.money != MoneyCounters::default()) {
                 let by_bucket = self.money.entry(entity.clone()).or_default();
                 by_bucket.entry((quarter, currency.into())).or_default().add(&effect.money);
             }
             let delta = self.of_entities.entry(entity).or_default();
-            if let Some(listener) = listener {
+            if let Some(listener) = listener.filter(|_| credited.is_whole) {
                 delta.listens.push((hour, listener));
             }
             // Batches are sorted by time, so the last quarter is nearly always the one.
             match delta.quarters.iter_mut().rev().find(|(bucket, _)| *bucket == quarter) {
-                Some((_, counters)) => counters.add(&effect.counters),
+                Some((_, counters)) => counters.add(&credited.counters),
                 None => {
                     // Most have one: without this a list begins with room for four.
                     delta.quarters.reserve_exact(1);
-                    delta.quarters.push((quarter, effect.counters));
+                    delta.quarters.push((quarter, credited.counters));
                 }
             }
         }

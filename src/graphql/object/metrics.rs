@@ -106,6 +106,7 @@ pub fn need_of(metrics: &SelectionField<'_>) -> Need {
         let counters: &[Counter] = match field.name() {
             "plays" => &[Counter::Plays],
             "streams" => &[Counter::Streams],
+            "directStreams" => &[Counter::DirectStreams],
             "skips" => &[Counter::Skips],
             "listeningTimeMs" => &[Counter::ListeningMs],
             "likes" => &[Counter::Likes],
@@ -179,6 +180,12 @@ impl Metrics {
     /// Plays of 30 seconds and more, or of unknown length.
     async fn streams(&self) -> Long {
         self.count(Counter::Streams)
+    }
+
+    /// Streams played from this very album; `streams` of an album are those of its songs, wherever played.
+    /// Only albums have them: 0 of anything else.
+    async fn direct_streams(&self) -> Long {
+        self.count(Counter::DirectStreams)
     }
 
     /// Plays that a person ended before 30 seconds. For the artist and admins.
