@@ -50,7 +50,7 @@ impl Guard for OwnerOnly {
 /// The refusal of something that the viewer's role does not see.
 pub fn forbidden(viewer: &Viewer, what: &str) -> ApiError {
     let message = match viewer.role {
-        Role::Service => "a service token may only send events".to_owned(),
+        Role::Service => "a service token may only send events and the catalogue".to_owned(),
         role => format!("{what} is not open to this {} token", role.word()),
     };
     ApiError::new(ErrorKind::Forbidden, message)

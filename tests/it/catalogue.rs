@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     on_every_database,
-    support::{App, T0, TestDatabase, app::Options, eventually, play},
+    support::{App, Socket, T0, TestDatabase, app::Options, eventually, play},
 };
 
 const DAY: &str = r#"{between: {from: "2026-06-14T00:00:00Z", to: "2026-06-16T00:00:00Z"}}"#;
@@ -459,6 +459,24 @@ on_every_database!(two_ids_that_are_merged_are_read_as_one_until_it_is_taken_bac
     assert_eq!(ranks("STREAMS", "SONG").await, list(&[(2, "song-1"), (2, "song-1b"), (2, "song-2")]));
     assert_eq!(number(&app, "artist", "artist-1b", "listeners { value }").await, 2);
     app.verify().await;
+    app.stop().await;
+});
+
+on_every_database!(watchers_of_one_id_see_what_happens_to_another_that_is_merged, |database| {
+    let app = start(&database).await;
+    upsert_all(&app, json!({"songs": [{"id": "song-1"}, {"id": "one"}]})).await;
+    let mut socket = Socket::connect(&app, Some(&app.admin())).await;
+    for id in ["one", "song-1"] {
+        let document =
+            format!(r#"subscription {{ metrics(of: {{kind: SONG, id: "{id}"}}) {{ metrics {{ streams }} }} }}"#);
+        socket.subscribe(id, &document).await;
+        assert_eq!(socket.next(id).await["metrics"]["metrics"]["streams"], 0);
+    }
+    assert!(merge(&app, "SONG", "song-1", "one").await.get("errors").is_none());
+    app.record(&[play("1", "2026-06-15T10:00:00Z", "u1")]).await;
+    for id in ["one", "song-1"] {
+        assert_eq!(socket.next(id).await["metrics"]["metrics"]["streams"], 1, "{id}");
+    }
     app.stop().await;
 });
 
