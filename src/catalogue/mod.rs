@@ -51,7 +51,6 @@ impl CatalogueError {
 }
 
 /// What the catalogue works with.
-#[derive(Clone)]
 pub struct CatalogueParts {
     pub database: Database,
     /// Raised with every change of entries or merges; whoever remembers what they say forgets it then.

@@ -58,10 +58,6 @@ impl Credits {
         if credit.role.owns() { &mut self.artists } else { &mut self.featured }.push(credit.artist_id);
     }
 
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// Whether the event itself names exactly these.
     pub fn are_named_by(&self, event: &Event) -> bool {
         let is_artist_named = match &*self.artists {
