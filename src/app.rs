@@ -12,16 +12,19 @@ use tokio::{
 use crate::{
     analytics::{Analytics, AnalyticsSettings, RankingQuestion},
     audience::{merge, open::OpenAudience},
+    catalogue::{Catalogue, CatalogueParts},
     config::Settings,
     db::{
         Database, DbError, StatementObserver,
         queries::{events, leases, notify::Notifications},
     },
     domain::{
+        catalogue::CatalogueVersion,
         clock::SharedClock,
-        commit::{Changed, CommitWord, SharedObserver, Watermark},
+        commit::{CATALOGUE_WORD, Changed, CommitWord, SharedObserver, Watermark},
         counting::CountingRules,
         measure::MeasureKey,
+        merge::{Merges, WithMembers},
     },
     graphql::{GraphqlApi, Services},
     http::{self, Edge},
@@ -65,6 +68,7 @@ pub struct Core {
     pub database: Database,
     pub ingest: Ingest,
     pub analytics: Analytics,
+    pub catalogue: Catalogue,
     pub hub: Hub,
     pub metrics: Arc<Metrics>,
     pub open_audience: Arc<OpenAudience>,
@@ -118,15 +122,28 @@ impl Core {
         }
         let open_audience = Arc::new(OpenAudience::default());
         open_audience.follow(&database).await?;
+        let merges = Merges::default();
         let analytics = Analytics::new(
             database.clone(),
             open_audience.clone(),
             watermark.clone(),
+            merges.clone(),
             clock.clone(),
             settings.analytics,
         );
         let hub = Hub::new(metrics.clone());
         let observers: Vec<SharedObserver> = vec![Arc::new(analytics.clone()), Arc::new(hub.clone())];
+        let observers: Vec<SharedObserver> = vec![Arc::new(WithMembers { merges: merges.clone(), observers })];
+        let catalogue_version = Arc::new(CatalogueVersion::default());
+        let catalogue = Catalogue::open(CatalogueParts {
+            database: database.clone(),
+            version: catalogue_version.clone(),
+            merges: merges.clone(),
+            observers: observers.clone(),
+            clock: clock.clone(),
+            id_length_max: settings.limits.accept.id_length_max,
+        })
+        .await?;
         let (stop, stopping) = watch::channel(false);
         let parts = CommitterParts {
             database: database.clone(),
@@ -134,6 +151,8 @@ impl Core {
             rules: settings.counting,
             open_audience: open_audience.clone(),
             watermark: watermark.clone(),
+            catalogue_version,
+            merges,
             observers: observers.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
@@ -144,6 +163,7 @@ impl Core {
             database,
             ingest,
             analytics,
+            catalogue,
             hub,
             metrics,
             open_audience,
@@ -178,6 +198,7 @@ impl Core {
             database: self.database.clone(),
             open_audience: self.open_audience.clone(),
             watermark: self.watermark.clone(),
+            catalogue: self.catalogue.clone(),
             observers,
             process_id: self.process_id.clone(),
         };
@@ -290,6 +311,7 @@ struct OtherProcesses {
     database: Database,
     open_audience: Arc<OpenAudience>,
     watermark: Arc<Watermark>,
+    catalogue: Catalogue,
     observers: Vec<SharedObserver>,
     process_id: String,
 }
@@ -326,6 +348,7 @@ impl OtherProcesses {
 
     /// Finds what was committed without a word that we heard.
     async fn look(&self) -> Result<(), DbError> {
+        self.catalogue.refresh().await?;
         let has_new_listeners = self.open_audience.follow(&self.database).await?;
         let extent = events::find_extent(self.database.reader()).await?;
         let known = self.watermark.oldest_ms().zip(self.watermark.newest_ms());
@@ -342,6 +365,10 @@ impl OtherProcesses {
     }
 
     async fn hear(&self, text: &str) -> Result<(), DbError> {
+        if text == CATALOGUE_WORD {
+            // Our own too: whoever made the change may have been cut off before looking.
+            return self.catalogue.refresh().await;
+        }
         let Ok(word) = serde_json::from_str::<CommitWord>(text) else { return Ok(()) };
         if word.process == self.process_id {
             return Ok(());
@@ -421,8 +448,12 @@ pub struct App {
 impl App {
     pub fn new(core: Core, settings: &Settings, verifier: Arc<crate::auth::Verifier>) -> Self {
         let (stopping, is_stopping) = watch::channel(false);
-        let services =
-            Services { analytics: core.analytics.clone(), ingest: core.ingest.clone(), hub: core.hub.clone() };
+        let services = Services {
+            analytics: core.analytics.clone(),
+            catalogue: core.catalogue.clone(),
+            ingest: core.ingest.clone(),
+            hub: core.hub.clone(),
+        };
         let edge = Edge {
             api: GraphqlApi::new(services, settings.documents, settings.introspection, core.metrics.clone()),
             ingest: core.ingest.clone(),

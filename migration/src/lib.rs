@@ -13,6 +13,7 @@ mod m20261122_000004_create_catalogue;
 mod m20261122_000005_create_lease;
 mod m20261125_000006_create_genre;
 mod m20261125_000007_create_audience_day;
+mod m20261125_000020_extend_catalogue;
 
 /// Each table that Citus would distribute, and by which column. All are strings (or, for `event`, a
 /// hash), none is ever updated. Tables that are not named here are local or reference tables.
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000005_create_lease::Migration),
             Box::new(m20261125_000006_create_genre::Migration),
             Box::new(m20261125_000007_create_audience_day::Migration),
+            Box::new(m20261125_000020_extend_catalogue::Migration),
         ]
     }
 }

@@ -85,7 +85,7 @@ impl Analytics {
                 days.insert((question.entity.clone(), day));
             }
         }
-        let days = asked.load(&self.database, &self.open_audience).await?;
+        let days = self.days(asked).await?;
         let answer = |question: &AudienceQuestion| count(question, &days, first, self.audience_thresholds);
         Ok(questions.iter().map(|question| (question.clone(), answer(question))).collect())
     }
@@ -96,7 +96,7 @@ impl Analytics {
         let mut asked = Asked { parts: Parts::of(&[Part::Listener]), ..Asked::default() };
         asked.ask_cells(these, window);
         asked.ask_cells(those, window);
-        let days = asked.load(&self.database, &self.open_audience).await?;
+        let days = self.days(asked).await?;
         let listeners = |entity: &EntityRef| -> RoaringBitmap {
             let mut listeners = RoaringBitmap::new();
             for (day, piece) in super::days::pieces(window) {

@@ -44,7 +44,7 @@ fn is_summed(key: &MeasureKey) -> bool {
 /// Days first, those that a window cuts included: of many entities, few have anything on such a day, and
 /// only theirs of its quarter-hours are looked up.
 pub async fn add_counters(database: &Database, answers: &mut Answers) -> Result<(), DbError> {
-    for kind in EntityKind::ALL {
+    for kind in EntityKind::STORED {
         let of_kind: Vec<&MeasureKey> = answers
             .keys()
             .filter(|key| is_summed(key) && key.entity.kind == kind && !key.need.counters.is_empty())
@@ -105,7 +105,7 @@ fn cut_days(key: &MeasureKey) -> impl Iterator<Item = i64> {
 }
 
 pub async fn add_money(database: &Database, answers: &mut Answers) -> Result<(), DbError> {
-    for (kind, grain) in EntityKind::ALL.into_iter().flat_map(|kind| [(kind, Grain::Day), (kind, Grain::Quarter)]) {
+    for (kind, grain) in EntityKind::STORED.into_iter().flat_map(|kind| [(kind, Grain::Day), (kind, Grain::Quarter)]) {
         let wanted = |key: &MeasureKey| is_summed(key) && key.entity.kind == kind && key.need.money;
         let keys = answers.keys().filter(|key| wanted(key));
         let reading = Reading::of(keys.map(|key| (&key.entity.id, ranges(key, grain).collect())), grain);

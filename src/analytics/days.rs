@@ -1,7 +1,7 @@
 //! Days of entities as questions need them: stored ones, with what is still open added.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     ops::Range,
     sync::Arc,
 };
@@ -20,6 +20,7 @@ use crate::{
     domain::{
         counting::{Part, Parts},
         entity::{EntityKind, EntityRef},
+        merge::Merges,
         window::{DAY_MS, Grain, Window},
     },
 };
@@ -78,17 +79,24 @@ impl Asked {
         }
     }
 
-    /// Reads them: one statement for each kind and form. What is open is looked at before the database: what is
-    /// merged in between is then found there, and passed over here.
-    pub async fn load(self, database: &Database, open: &OpenAudience) -> Result<Days, DbError> {
-        let open = self.open_facts(open);
+    /// Reads them, each entity with everything that is read as it: one statement for each kind and form. What is
+    /// open is looked at before the database: what is merged in between is then found there, and passed over here.
+    pub async fn load(self, database: &Database, open: &OpenAudience, merges: &Merges) -> Result<Days, DbError> {
+        let asked = Self {
+            listeners: with_members(&self.listeners, merges),
+            active: with_members(&self.active, merges),
+            cells: with_members(&self.cells, merges),
+            detail: with_members(&self.detail, merges),
+            parts: self.parts,
+        };
+        let open = asked.open_facts(open);
         let mut days = Days::default();
-        for kind in EntityKind::ALL {
-            for (columns, asked) in [
-                (Columns::Listeners, &self.listeners),
-                (Columns::ListenersAndActive, &self.active),
-                (Columns::Cells, &self.cells),
-                (Columns::CellsAndDetail, &self.detail),
+        for kind in EntityKind::STORED {
+            for (columns, asked, parts) in [
+                (Columns::Listeners, &asked.listeners, Parts::default()),
+                (Columns::ListenersAndActive, &asked.active, Parts::default()),
+                (Columns::Cells, &asked.cells, asked.parts),
+                (Columns::CellsAndDetail, &asked.detail, asked.parts),
             ] {
                 let of_kind = asked.iter().filter(|(entity, _)| entity.kind == kind);
                 let ids: BTreeSet<Arc<str>> = of_kind.clone().map(|(entity, _)| entity.id.clone()).collect();
@@ -101,13 +109,13 @@ impl Asked {
                     let key = (row.entity.clone(), row.day);
                     // Every entity was asked for on every day; some of what is found nobody needs.
                     if asked.contains(&key) {
-                        days.take(columns, key, row, self.parts)?;
+                        days.take(columns, key, row, parts)?;
                     }
                 }
             }
         }
-        self.add_open(&mut days, &open);
-        Ok(days)
+        asked.add_open(&mut days, &open);
+        Ok(days.united(merges))
     }
 
     fn open_facts(&self, open: &OpenAudience) -> HashMap<EntityRef, OpenFacts> {
@@ -145,6 +153,12 @@ impl Asked {
     }
 }
 
+/// The same days of everything that is read as the entities.
+fn with_members(days: &BTreeSet<DayKey>, merges: &Merges) -> BTreeSet<DayKey> {
+    let members = |(entity, day): &DayKey| merges.members(entity).into_iter().map(|member| (member, *day)).collect();
+    days.iter().flat_map(|key| -> Vec<DayKey> { members(key) }).collect()
+}
+
 impl Days {
     fn take(&mut self, columns: Columns, key: DayKey, row: DayRow, parts: Parts) -> Result<(), DbError> {
         let read = |detail: Option<&[u8]>| {
@@ -166,6 +180,32 @@ impl Days {
             }
         }
         Ok(())
+    }
+
+    /// What is merged, as one.
+    fn united(self, merges: &Merges) -> Self {
+        let canonical = |(entity, day): DayKey| (merges.canonical(&entity), day);
+        let sets = |sets: HashMap<DayKey, RoaringBitmap>| {
+            let mut united: HashMap<DayKey, RoaringBitmap> = HashMap::with_capacity(sets.len());
+            sets.into_iter().for_each(|(key, set)| *united.entry(canonical(key)).or_default() |= set);
+            united
+        };
+        let days = |days: HashMap<DayKey, EntityDay>| {
+            let mut united: HashMap<DayKey, EntityDay> = HashMap::with_capacity(days.len());
+            for (key, day) in days {
+                match united.entry(canonical(key)) {
+                    Entry::Vacant(place) => drop(place.insert(day)),
+                    Entry::Occupied(mut place) => place.get_mut().absorb(&day),
+                }
+            }
+            united
+        };
+        Self {
+            listeners: sets(self.listeners),
+            active: sets(self.active),
+            cells: days(self.cells),
+            detail: days(self.detail),
+        }
     }
 
     /// The day that holds a piece.

@@ -25,7 +25,9 @@ use crate::{
     domain::{
         clock::SharedClock,
         commit::Watermark,
+        entity::EntityRef,
         measure::{MeasureKey, Measures},
+        merge::Merges,
         window::{AskedWindow, DAY_MS, Grain, Window},
     },
 };
@@ -46,6 +48,7 @@ pub struct Analytics {
     database: Database,
     open_audience: Arc<OpenAudience>,
     watermark: Arc<Watermark>,
+    merges: Merges,
     clock: SharedClock,
     rankings: ranking::RankingCache,
     shown_people_min: u64,
@@ -57,6 +60,7 @@ impl Analytics {
         database: Database,
         open_audience: Arc<OpenAudience>,
         watermark: Arc<Watermark>,
+        merges: Merges,
         clock: SharedClock,
         settings: AnalyticsSettings,
     ) -> Self {
@@ -64,6 +68,7 @@ impl Analytics {
             database,
             open_audience,
             watermark,
+            merges,
             clock,
             rankings: ranking::RankingCache::new(settings.cache_for),
             shown_people_min: settings.shown_people_min,
@@ -108,18 +113,42 @@ impl Analytics {
     pub async fn measures(&self, keys: &[MeasureKey]) -> Result<HashMap<MeasureKey, Measures>, DbError> {
         // Nothing lies outside the days that hold events: a window of a hundred years costs what they do.
         // Narrowed once: the newest event can move on while the database is asked.
-        let narrowed: Vec<MeasureKey> =
-            keys.iter().map(|key| MeasureKey { window: self.narrowed(key.window), ..key.clone() }).collect();
-        let mut answers: HashMap<MeasureKey, Measures> =
-            narrowed.iter().map(|key| (key.clone(), Measures::default())).collect();
-        counters::add_counters(&self.database, &mut answers).await?;
-        counters::add_money(&self.database, &mut answers).await?;
-        people::add_people(&self.database, &self.open_audience, &mut answers).await?;
+        let narrowed: Vec<MeasureKey> = keys
+            .iter()
+            .map(|key| {
+                let (entity, window) = (self.merges.canonical(&key.entity), self.narrowed(key.window));
+                MeasureKey { entity, window, ..key.clone() }
+            })
+            .collect();
+        let mut answers: HashMap<MeasureKey, Measures> = HashMap::with_capacity(keys.len());
+        // What is merged is counted under each of its ids.
+        let mut parts: HashMap<MeasureKey, Measures> = HashMap::with_capacity(keys.len());
+        for key in &narrowed {
+            answers.insert(key.clone(), Measures::default());
+            parts.extend(self.members(key).map(|member| (member, Measures::default())));
+        }
+        counters::add_counters(&self.database, &mut parts).await?;
+        counters::add_money(&self.database, &mut parts).await?;
+        for (key, answer) in &mut answers {
+            self.members(key).filter_map(|member| parts.get(&member)).for_each(|part| answer.add_sums(part));
+        }
+        self.add_people(&mut answers).await?;
         Ok(keys
             .iter()
             .zip(&narrowed)
             .map(|(key, narrowed)| (key.clone(), answers.get(narrowed).cloned().unwrap_or_default()))
             .collect())
+    }
+
+    /// Days of entities, each with everything that is read as it.
+    async fn days(&self, asked: days::Asked) -> Result<days::Days, DbError> {
+        asked.load(&self.database, &self.open_audience, &self.merges).await
+    }
+
+    /// The same question about everything that is read as its entity is.
+    fn members<'a>(&self, key: &'a MeasureKey) -> impl Iterator<Item = MeasureKey> + use<'a> {
+        let members = self.merges.members(&key.entity).into_iter();
+        members.map(|entity: EntityRef| MeasureKey { entity, ..key.clone() })
     }
 
     /// The part of a window in which there are events. Where a window begins before the oldest or ends

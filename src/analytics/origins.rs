@@ -103,7 +103,7 @@ impl Analytics {
         for question in questions {
             asked.ask_cells(&question.entity, self.narrowed(question.window));
         }
-        let days = asked.load(&self.database, &self.open_audience).await?;
+        let days = self.days(asked).await?;
         let answer = |question: &OriginsQuestion| by_origin(question, self.narrowed(question.window), &days);
         Ok(questions.iter().map(|question| (question.clone(), answer(question))).collect())
     }

@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use roaring::RoaringBitmap;
 
-use super::days::{Asked, Days, Piece, people_within, pieces};
+use super::{
+    Analytics,
+    days::{Asked, Days, Piece, people_within, pieces},
+};
 use crate::{
     audience::{
         day::{Cell, EntityDay},
@@ -25,32 +28,33 @@ use crate::{
 
 type Answers = HashMap<MeasureKey, Measures>;
 
-/// Adds people to the answers that need them, and counters to those of one country. Every number is exact: of days
-/// that a window cuts it is known in which quarter-hours somebody took part.
-pub async fn add_people(database: &Database, open: &OpenAudience, answers: &mut Answers) -> Result<(), DbError> {
-    let mut asked = Asked::default();
-    for key in answers.keys().filter(|key| needs_days(key)) {
-        let parts = parts_read(&key.need);
-        if is_of_sets(key) {
-            for (day, piece) in pieces(key.window) {
-                let days = if piece == Piece::Whole { &mut asked.listeners } else { &mut asked.detail };
-                days.insert((key.entity.clone(), day));
+impl Analytics {
+    /// Adds people to the answers that need them, and counters to those of one country. Every number is exact: of
+    /// days that a window cuts it is known in which quarter-hours somebody took part.
+    pub(super) async fn add_people(&self, answers: &mut Answers) -> Result<(), DbError> {
+        let mut asked = Asked::default();
+        for key in answers.keys().filter(|key| needs_days(key)) {
+            if is_of_sets(key) {
+                for (day, piece) in pieces(key.window) {
+                    let days = if piece == Piece::Whole { &mut asked.listeners } else { &mut asked.detail };
+                    days.insert((key.entity.clone(), day));
+                }
+            } else {
+                asked.ask_cells(&key.entity, key.window);
             }
-        } else {
-            asked.ask_cells(&key.entity, key.window);
+            asked.parts = asked.parts.union(parts_read(&key.need));
         }
-        asked.parts = asked.parts.union(parts);
-    }
-    let days = asked.load(database, open).await?;
-    for (key, measures) in answers.iter_mut().filter(|(key, _)| needs_days(key)) {
-        let mut people = People::default();
-        for (day, piece) in pieces(key.window) {
-            people.add_piece(key, &days, day, &piece, measures);
+        let days = self.days(asked).await?;
+        for (key, measures) in answers.iter_mut().filter(|(key, _)| needs_days(key)) {
+            let mut people = People::default();
+            for (day, piece) in pieces(key.window) {
+                people.add_piece(key, &days, day, &piece, measures);
+            }
+            people.count(key.need, measures);
+            measures.counters.keep_only(key.need.counters);
         }
-        people.count(key.need, measures);
-        measures.counters.keep_only(key.need.counters);
+        Ok(())
     }
-    Ok(())
 }
 
 fn needs_days(key: &MeasureKey) -> bool {

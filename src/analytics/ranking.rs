@@ -2,6 +2,7 @@
 
 use std::{
     cmp::Reverse,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,7 +16,10 @@ use super::{Analytics, people};
 use crate::{
     db::{
         DbError,
-        queries::{catalogue, rollups},
+        queries::{
+            catalogue,
+            rollups::{self, Identity},
+        },
     },
     domain::{
         commit::{Changed, CommitObserver},
@@ -63,7 +67,8 @@ impl Analytics {
         match question.by {
             Metric::Counter(counter) => {
                 let buckets = self.narrowed(question.window).buckets();
-                rollups::count_ranked(self.database.reader(), question.of, counter, &buckets).await
+                let identity = self.identity(question.of);
+                rollups::count_ranked(self.database.reader(), question.of, identity, counter, &buckets).await
             }
             Metric::Listeners => {
                 // An upper bound counts whoever listened at another hour of a day that the window cuts.
@@ -81,8 +86,9 @@ impl Analytics {
         match question.by {
             Metric::Counter(counter) => {
                 let buckets = self.narrowed(question.window).buckets();
-                let depth = question.depth as u64;
-                let rows = rollups::list_ranked(self.database.reader(), question.of, counter, &buckets, depth).await?;
+                let (identity, depth) = (self.identity(question.of), question.depth as u64);
+                let reader = self.database.reader();
+                let rows = rollups::list_ranked(reader, question.of, identity, counter, &buckets, depth).await?;
                 Ok(rows
                     .into_iter()
                     .map(|(id, value)| RankedEntity { entity: EntityRef::new(question.of, id), value })
@@ -110,9 +116,19 @@ impl Analytics {
         Ok(ranked)
     }
 
+    fn identity(&self, kind: EntityKind) -> Identity {
+        if self.merges.has(kind) { Identity::Merged } else { Identity::Plain }
+    }
+
     async fn listened_to(&self, question: RankingQuestion) -> Result<Vec<(EntityRef, u64)>, DbError> {
         let (kind, window) = (question.of, self.narrowed(question.window));
-        people::list_upper_bounds(&self.database, &self.open_audience, kind, window).await
+        let bounds = people::list_upper_bounds(&self.database, &self.open_audience, kind, window).await?;
+        // What is merged has at most the listeners of all its parts.
+        let mut merged: HashMap<EntityRef, u64> = HashMap::with_capacity(bounds.len());
+        for (entity, bound) in bounds {
+            *merged.entry(self.merges.canonical(&entity)).or_default() += bound;
+        }
+        Ok(merged.into_iter().collect())
     }
 
     /// The songs or albums of one artist by a metric, highest first, ties by id.
@@ -130,12 +146,15 @@ impl Analytics {
 
     async fn compute_top_works(
         &self,
-        artist_id: &str,
+        artist_id: &Arc<str>,
         question: RankingQuestion,
     ) -> Result<Vec<RankedEntity>, DbError> {
         let RankingQuestion { of, by, window, depth } = question;
-        let works = catalogue::list_by_artist(self.database.reader(), of, artist_id, OWN_WORKS_MAX).await?;
-        let entities: Vec<EntityRef> = works.into_iter().map(|work| work.entity).collect();
+        let artists = self.merges.members(&EntityRef { kind: EntityKind::Artist, id: artist_id.clone() });
+        let artist_ids: Vec<&str> = artists.iter().map(|artist| &*artist.id).collect();
+        let works = catalogue::list_works_of(self.database.reader(), of, &artist_ids, OWN_WORKS_MAX).await?;
+        let works: BTreeSet<EntityRef> = works.iter().map(|work| self.merges.canonical(work)).collect();
+        let entities: Vec<EntityRef> = works.into_iter().collect();
         let mut ranked = self.values(&entities, by, window).await?;
         sort(&mut ranked);
         ranked.truncate(depth);

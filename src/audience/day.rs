@@ -83,27 +83,48 @@ pub fn quarters_within(day_ms: i64, stretch_ms: &Range<i64>) -> Range<u8> {
 impl EntityDay {
     /// Adds a fact of this day, whose texts are another's.
     pub fn fold(&mut self, fact: &Fact, texts: &Texts) {
-        if self.places.len() < self.cells.len() {
-            self.places = self.cells.iter().enumerate().map(|(place, cell)| (cell.origin, place)).collect();
-        }
-        let origin = self.texts.translated(texts, fact.origin);
+        let place = self.cell(texts, fact.origin);
         let sums = fact.sums.translated(&mut self.texts, texts);
-        let place = *self.places.entry(origin).or_insert_with(|| {
-            self.cells.push(Cell { origin, ..Cell::default() });
-            self.cells.len() - 1
-        });
         let cell = &mut self.cells[place];
         let quarter = u8::try_from(fact.quarter_ms.rem_euclid(DAY_MS) / QUARTER_MS).expect("a day has 96 quarters");
         cell.total.add(&sums);
-        match cell.quarters.iter_mut().find(|(known, _)| *known == quarter) {
-            Some((_, known)) => known.add(&sums),
-            None => cell.quarters.push((quarter, sums)),
-        }
+        cell.add_quarter(quarter, sums);
         for taken in &fact.people {
             let person = Person { number: taken.person, times: taken.times, quarters: 1 << quarter };
             cell.people[taken.part as usize].push(person);
         }
         self.is_settled = false;
+    }
+
+    /// Adds another day's numbers and people: of what is read as one. Both are settled, and so is the sum.
+    pub fn absorb(&mut self, other: &EntityDay) {
+        for cell in &other.cells {
+            let into = self.cell(&other.texts, cell.origin);
+            let translate = |sums: &Sums, texts: &mut Texts| sums.translated(texts, &other.texts);
+            let total = translate(&cell.total, &mut self.texts);
+            self.cells[into].total.add(&total);
+            for (quarter, sums) in &cell.quarters {
+                let sums = translate(sums, &mut self.texts);
+                self.cells[into].add_quarter(*quarter, sums);
+            }
+            for part in Part::ALL {
+                self.cells[into].people[part as usize].extend_from_slice(cell.people(part));
+            }
+        }
+        self.is_settled = false;
+        self.settle();
+    }
+
+    /// The place of an origin's cell, a new one if need be.
+    fn cell(&mut self, texts: &Texts, origin: OriginNumbers) -> usize {
+        if self.places.len() < self.cells.len() {
+            self.places = self.cells.iter().enumerate().map(|(place, cell)| (cell.origin, place)).collect();
+        }
+        let origin = self.texts.translated(texts, origin);
+        *self.places.entry(origin).or_insert_with(|| {
+            self.cells.push(Cell { origin, ..Cell::default() });
+            self.cells.len() - 1
+        })
     }
 
     /// Brings everybody's parts together.
@@ -231,6 +252,13 @@ impl EntityDay {
 impl Cell {
     pub fn people(&self, part: Part) -> &[Person] {
         &self.people[part as usize]
+    }
+
+    fn add_quarter(&mut self, quarter: u8, sums: Sums) {
+        match self.quarters.iter_mut().find(|(known, _)| *known == quarter) {
+            Some((_, known)) => known.add(&sums),
+            None => self.quarters.push((quarter, sums)),
+        }
     }
 
     /// What was counted in a range of quarter-hours.

@@ -60,6 +60,9 @@ impl CommitWord {
     }
 }
 
+/// Word of a change of the catalogue. What changed is in the database: whoever hears it looks.
+pub const CATALOGUE_WORD: &str = "catalogue";
+
 /// Hears of every commit, its own and other processes', after it is durable.
 pub trait CommitObserver: Send + Sync + 'static {
     fn committed(&self, changed: &Changed);

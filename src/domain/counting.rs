@@ -1,7 +1,10 @@
 //! Which counters an event moves, and for whom. The committer and `rebuild` both ask here, so that what
 //! is counted at once and what is recounted later cannot differ.
 
-use std::ops::{Index, IndexMut};
+use std::{
+    ops::{Index, IndexMut},
+    sync::Arc,
+};
 
 use super::{entity::EntityKind, event::Event};
 
@@ -17,6 +20,8 @@ pub enum Counter {
     CompletedPlays,
     /// Plays whose heard time and song length are both known: the divisor of the completion rate.
     MeasuredPlays,
+    /// Streams played from this very album; `Streams` of an album are those of its songs, wherever played.
+    DirectStreams,
     Likes,
     Unlikes,
     Shares,
@@ -30,7 +35,7 @@ pub enum Counter {
 }
 
 impl Counter {
-    pub const COUNT: usize = 16;
+    pub const COUNT: usize = 17;
 
     pub const ALL: [Counter; Self::COUNT] = [
         Self::Plays,
@@ -39,6 +44,7 @@ impl Counter {
         Self::ListeningMs,
         Self::CompletedPlays,
         Self::MeasuredPlays,
+        Self::DirectStreams,
         Self::Likes,
         Self::Unlikes,
         Self::Shares,
@@ -52,7 +58,7 @@ impl Counter {
     ];
 
     /// Those that a play moves; most events are plays, and their rows need no other column.
-    pub const OF_PLAYS: usize = 6;
+    pub const OF_PLAYS: usize = 7;
 
     /// The column's name in `rollup`.
     pub const fn column(self) -> &'static str {
@@ -63,6 +69,7 @@ impl Counter {
             Self::ListeningMs => "listening_ms",
             Self::CompletedPlays => "completed_plays",
             Self::MeasuredPlays => "measured_plays",
+            Self::DirectStreams => "direct_streams",
             Self::Likes => "likes",
             Self::Unlikes => "unlikes",
             Self::Shares => "shares",
@@ -240,6 +247,12 @@ pub fn action_of(event_type: &str) -> Option<(Action, Option<EntityKind>)> {
     Some((action, kind))
 }
 
+/// What an event does, and to which kind of thing: for orders, the first that it names.
+pub fn deed_of(event: &Event) -> Option<(Action, Option<EntityKind>)> {
+    let (action, kind) = action_of(&event.event_type)?;
+    Some((action, kind.or_else(|| EntityKind::ALL.into_iter().find(|kind| event.entity_id(*kind).is_some()))))
+}
+
 /// What one event adds to every entity it is credited to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Effect {
@@ -247,12 +260,57 @@ pub struct Effect {
     pub money: MoneyCounters,
     /// What the event's person becomes by it; nothing where it names nobody, or stands for several events.
     pub part: Option<Part>,
+    is_play: bool,
     credited: [bool; 4],
 }
 
+/// Something that an event counts for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credited<'a> {
+    pub kind: EntityKind,
+    pub id: &'a Arc<str>,
+    pub counters: Counters,
+    /// False for an album that a song was played from though the catalogue has the song on another: it gets
+    /// the direct stream and nothing else, no listener either.
+    pub is_whole: bool,
+}
+
 impl Effect {
-    pub fn credits(&self, kind: EntityKind) -> bool {
-        self.credited[kind as usize - 1]
+    fn credits(&self, kind: EntityKind) -> bool {
+        self.credited.get(kind as usize - 1).is_some_and(|is_credited| *is_credited)
+    }
+
+    /// Whom the event counts for, each once, by what the catalogue said when it was committed and otherwise
+    /// by what the event names. Every main artist gets the whole count, featured ones under their own role.
+    pub fn credited<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = Credited<'a>> {
+        let whole = |kind, id| Credited { kind, id, counters: self.counters, is_whole: true };
+        let named = |kind| event.entity_id(kind).filter(|_| self.credits(kind));
+        let credits = event.credits.as_deref().filter(|_| self.credits(EntityKind::Artist));
+        let (main, featured) = credits.map_or((&[][..], &[][..]), |credits| (&*credits.artists, &*credits.featured));
+        let named_artist = named(EntityKind::Artist).filter(|_| main.is_empty());
+        let works =
+            [EntityKind::Song, EntityKind::Playlist].into_iter().filter_map(move |kind| Some((kind, named(kind)?)));
+        works
+            .map(move |(kind, id)| whole(kind, id))
+            .chain(self.albums(event))
+            .chain(named_artist.into_iter().chain(main).map(move |id| whole(EntityKind::Artist, id)))
+            .chain(featured.iter().map(move |id| whole(EntityKind::FeaturedArtist, id)))
+    }
+
+    /// The song's album has all of its plays, wherever played; the album it was played from has direct streams.
+    fn albums<'a>(&self, event: &'a Event) -> impl Iterator<Item = Credited<'a>> + use<'a> {
+        let named = event.album_id.as_ref().filter(|_| self.credits(EntityKind::Album));
+        let credited = event.credits.as_ref().and_then(|credits| credits.album.as_ref()).filter(|_| self.is_play);
+        let own = credited.or(named);
+        let album = |id, counters, is_whole| Credited { kind: EntityKind::Album, id, counters, is_whole };
+        let mut direct = Counters::default();
+        direct[Counter::DirectStreams] = self.counters[Counter::Streams];
+        let mut counters = self.counters;
+        if own == named {
+            counters.add(&direct);
+        }
+        let other = named.filter(|_| own != named && !direct.is_zero());
+        own.map(|id| album(id, counters, true)).into_iter().chain(other.map(|id| album(id, direct, false)))
     }
 }
 
@@ -260,14 +318,16 @@ impl Effect {
 ///
 /// A play is credited to the song, album, playlist and artist it names; a like, share, save, or order to
 /// the thing itself and its artist; a playlist addition to song, playlist and artist; a follow to the artist.
+/// Where the catalogue says whose a song or an album is, its word counts: [`Effect::credited`].
 pub fn effect(event: &Event, rules: &CountingRules) -> Option<Effect> {
-    let (action, kind) = action_of(&event.event_type)?;
+    let (action, subject) = deed_of(event)?;
     let times = event.count.unwrap_or(1);
     let mut effect = Effect::default();
     let counted = match action {
         Action::Play => {
             count_play(event, rules, times, &mut effect);
             effect.credited = [true; 4];
+            effect.is_play = true;
             return Some(effect);
         }
         Action::Like => Counter::Likes,
@@ -292,7 +352,6 @@ pub fn effect(event: &Event, rules: &CountingRules) -> Option<Effect> {
     };
     effect.counters[counted] = times;
     effect.part = part_of(action).filter(|_| event.user_id.is_some() && event.count.is_none());
-    let subject = kind.or_else(|| EntityKind::ALL.into_iter().find(|kind| event.entity_id(*kind).is_some()));
     if let Some(subject) = subject {
         effect.credited[subject as usize - 1] = true;
     }
@@ -311,6 +370,16 @@ fn part_of(action: Action) -> Option<Part> {
         Action::PlaylistAdd => Some(Part::Adder),
         _ => None,
     }
+}
+
+/// The song or album whose credits in the catalogue say whom an event counts for.
+pub fn credited_work(event: &Event) -> Option<(EntityKind, &Arc<str>)> {
+    let kind = match deed_of(event)? {
+        (Action::PlaylistAdd, _) => EntityKind::Song,
+        (_, Some(kind @ (EntityKind::Song | EntityKind::Album))) => kind,
+        _ => return None,
+    };
+    Some((kind, event.entity_id(kind)?))
 }
 
 fn count_play(event: &Event, rules: &CountingRules, times: i64, effect: &mut Effect) {
@@ -436,6 +505,67 @@ mod tests {
         }
         for custom in ["track.hummed", "ui.clicked", "nodot", "user.logged_in", "sale.completed", "artist.liked"] {
             assert!(effect(&Event::bare(custom, 0), &CountingRules::default()).is_none(), "{custom}");
+        }
+    }
+
+    #[test]
+    fn the_catalogues_word_decides_whom_an_event_counts_for() {
+        use EntityKind::*;
+        let id = |id: &str| Some(Arc::from(id));
+        let credits = |artists: &[&str], featured: &[&str], album: Option<&str>| {
+            let ids = |ids: &[&str]| ids.iter().map(|id| Arc::from(*id)).collect();
+            let album = album.map(Arc::from);
+            Some(Arc::new(crate::domain::credit::Credits { artists: ids(artists), featured: ids(featured), album }))
+        };
+        let told = credits(&["x", "y"], &["z"], Some("own"));
+        for (event_type, credits, expected) in [
+            (
+                "track.played",
+                None,
+                vec![(Song, "s", 1, 0), (Playlist, "p", 1, 0), (Album, "named", 1, 1), (Artist, "a", 1, 0)],
+            ),
+            (
+                "track.played",
+                told.clone(),
+                vec![
+                    (Song, "s", 1, 0),
+                    (Playlist, "p", 1, 0),
+                    (Album, "own", 1, 0),
+                    (Album, "named", 0, 1),
+                    (Artist, "x", 1, 0),
+                    (Artist, "y", 1, 0),
+                    (FeaturedArtist, "z", 1, 0),
+                ],
+            ),
+            // The catalogue knows the album only: it was played from there.
+            (
+                "track.played",
+                credits(&[], &[], Some("named")),
+                vec![(Song, "s", 1, 0), (Playlist, "p", 1, 0), (Album, "named", 1, 1), (Artist, "a", 1, 0)],
+            ),
+            (
+                "track.liked",
+                told.clone(),
+                vec![(Song, "s", 0, 0), (Artist, "x", 0, 0), (Artist, "y", 0, 0), (FeaturedArtist, "z", 0, 0)],
+            ),
+            ("playlist.liked", None, vec![(Playlist, "p", 0, 0)]),
+            ("artist.followed", None, vec![(Artist, "a", 0, 0)]),
+        ] {
+            let event = Event {
+                song_id: id("s"),
+                album_id: id("named"),
+                playlist_id: id("p"),
+                artist_id: id("a"),
+                credits,
+                ..Event::bare(event_type, 0)
+            };
+            let effect = effect(&event, &CountingRules::default()).unwrap();
+            let streams = |counters: &Counters| (counters[Counter::Streams], counters[Counter::DirectStreams]);
+            let found: Vec<_> = effect
+                .credited(&event)
+                .map(|one| (one.kind, &**one.id, streams(&one.counters).0, streams(&one.counters).1))
+                .collect();
+            assert_eq!(found, expected, "{event_type}");
         }
     }
 }

@@ -10,17 +10,32 @@ pub enum EntityKind {
     Album = 2,
     Playlist = 3,
     Artist = 4,
+    /// An artist as featured on songs and albums of others: counted apart from what is their own. Only
+    /// storage and counting know it; clients ask an artist.
+    FeaturedArtist = 5,
 }
 
 impl EntityKind {
+    /// The kinds that events name, that the catalogue holds, and that clients ask for.
     pub const ALL: [EntityKind; 4] = [Self::Song, Self::Album, Self::Playlist, Self::Artist];
+
+    /// The kinds that numbers are kept for.
+    pub const STORED: [EntityKind; 5] = [Self::Song, Self::Album, Self::Playlist, Self::Artist, Self::FeaturedArtist];
 
     pub const fn code(self) -> i16 {
         self as i16
     }
 
     pub fn from_code(code: i16) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.code() == code)
+        Self::STORED.into_iter().find(|kind| kind.code() == code)
+    }
+
+    /// The kind that clients and the catalogue know it as.
+    pub const fn public(self) -> EntityKind {
+        match self {
+            Self::FeaturedArtist => Self::Artist,
+            other => other,
+        }
     }
 
     /// The singular, lower-case word: the catalogue's table name and the stem of field names.
@@ -30,6 +45,7 @@ impl EntityKind {
             Self::Album => "album",
             Self::Playlist => "playlist",
             Self::Artist => "artist",
+            Self::FeaturedArtist => "featured artist",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     catalogue::Fact,
     counting::{Action, action_of},
+    credit::Credits,
     entity::{EntityKind, EntityRef},
     money,
     naming::{hash128, id_from_name, normalized},
@@ -79,6 +80,9 @@ pub struct Event {
     pub amount_minor: Option<i64>,
     pub currency: Option<String>,
     pub properties: Option<String>,
+    /// What the catalogue said at the commit about whom the event counts for; `None` where that is what the
+    /// event itself names. Not part of the content: a retry after a change of the catalogue is the same event.
+    pub credits: Option<Arc<Credits>>,
 }
 
 impl Event {
@@ -88,6 +92,7 @@ impl Event {
             EntityKind::Album => self.album_id.as_ref(),
             EntityKind::Playlist => self.playlist_id.as_ref(),
             EntityKind::Artist => self.artist_id.as_ref(),
+            EntityKind::FeaturedArtist => None,
         }
     }
 
@@ -117,6 +122,7 @@ impl Event {
             amount_minor: None,
             currency: None,
             properties: None,
+            credits: None,
         }
     }
 }
@@ -152,10 +158,13 @@ impl AcceptedEvent {
                     ..fact
                 },
                 EntityKind::Album => {
-                    Fact { title: self.titles.album.as_ref(), artist_id: event.artist_id.as_ref(), ..fact }
+                    let (title, genre) = (self.titles.album.as_ref(), event.genre.as_deref());
+                    Fact { title, artist_id: event.artist_id.as_ref(), genre, ..fact }
                 }
-                EntityKind::Artist => Fact { title: self.titles.artist.as_ref(), ..fact },
-                EntityKind::Playlist => fact,
+                EntityKind::Artist => {
+                    Fact { title: self.titles.artist.as_ref(), genre: event.genre.as_deref(), ..fact }
+                }
+                EntityKind::Playlist | EntityKind::FeaturedArtist => fact,
             })
         })
     }
@@ -239,13 +248,13 @@ pub struct AcceptRules {
 }
 
 /// The longest play or song that makes sense: 30 days. Keeps sums of milliseconds far from overflow.
-const LENGTH_MS_MAX: i64 = 30 * 24 * 3_600_000;
+pub(super) const LENGTH_MS_MAX: i64 = 30 * 24 * 3_600_000;
 /// What one event may stand for: more than anything that was ever counted, and a million times less than what
 /// the sums of counts hold.
 const COUNT_MAX: i64 = 1_000_000_000_000;
 /// The listening time that one event may stand for.
 const LENGTHS_MS_MAX: i64 = 1_000_000_000_000_000;
-const TITLE_LENGTH_MAX: usize = 1_000;
+pub(super) const TITLE_LENGTH_MAX: usize = 1_000;
 
 impl NewEvent {
     /// Judges one event. Named steps, each of which passes it on or refuses it with a reason.
@@ -290,6 +299,7 @@ impl NewEvent {
             amount_minor,
             currency: self.currency.take(),
             properties,
+            credits: None,
         };
         check_required(&event)?;
         event.content_hash = content_hash(&event, &titles);
@@ -422,7 +432,7 @@ impl NewEvent {
                 EntityKind::Song => ("songId", &mut self.song_id),
                 EntityKind::Album => ("albumId", &mut self.album_id),
                 EntityKind::Playlist => ("playlistId", &mut self.playlist_id),
-                EntityKind::Artist => ("artistId", &mut self.artist_id),
+                EntityKind::Artist | EntityKind::FeaturedArtist => ("artistId", &mut self.artist_id),
             };
             if own.as_deref().is_some_and(|id| id != &*entity.id) {
                 return Err(invalid("entity", format!("names another {} than {field}", entity.kind.word())));
@@ -461,7 +471,7 @@ struct EntityIds {
     artist: Option<Arc<str>>,
 }
 
-fn check_text(field: &str, text: &str, length_max: usize) -> Result<(), Rejection> {
+pub(super) fn check_text(field: &str, text: &str, length_max: usize) -> Result<(), Rejection> {
     if text.is_empty() {
         return Err(invalid(field, "must not be empty; leave it out where it is not known"));
     }
@@ -483,7 +493,7 @@ fn check_characters(field: &str, text: &str) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn title(field: &str, text: Option<&str>) -> Result<Option<Arc<str>>, Rejection> {
+pub(super) fn title(field: &str, text: Option<&str>) -> Result<Option<Arc<str>>, Rejection> {
     let Some(text) = text else { return Ok(None) };
     let title = normalized(text);
     if title.is_empty() {
@@ -549,7 +559,7 @@ fn check_required(event: &Event) -> Result<(), Rejection> {
                 EntityKind::Song => ("songId", " (or entity, or songTitle and artistName)"),
                 EntityKind::Album => ("albumId", " (or entity, or albumTitle and artistName)"),
                 EntityKind::Playlist => ("playlistId", " (or entity)"),
-                EntityKind::Artist => ("artistId", " (or entity, or artistName)"),
+                EntityKind::Artist | EntityKind::FeaturedArtist => ("artistId", " (or entity, or artistName)"),
             };
             return Err(missing(field, format!("{} needs {field}{instead}", event.event_type)));
         }
@@ -605,10 +615,10 @@ fn stated_time_in_id(id: &str) -> Option<i64> {
     i64::try_from(ulid::Ulid::from_string(id).ok()?.timestamp_ms()).ok()
 }
 
-fn missing(field: &str, message: impl Into<String>) -> Rejection {
+pub(super) fn missing(field: &str, message: impl Into<String>) -> Rejection {
     Rejection::new(RejectCode::MissingField, field, message)
 }
 
-fn invalid(field: &str, message: impl Into<String>) -> Rejection {
+pub(super) fn invalid(field: &str, message: impl Into<String>) -> Rejection {
     Rejection::new(RejectCode::InvalidValue, field, message)
 }

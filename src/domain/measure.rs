@@ -94,6 +94,17 @@ impl Measures {
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Adds another's counters and money. People cannot be added: whoever took part in both is one person.
+    pub fn add_sums(&mut self, other: &Measures) {
+        self.counters.add(&other.counters);
+        for (currency, money) in &other.money {
+            match self.money.binary_search_by(|(known, _)| known.cmp(currency)) {
+                Ok(at) => self.money[at].1.add(money),
+                Err(at) => self.money.insert(at, (currency.clone(), *money)),
+            }
+        }
+    }
 }
 
 /// Numbers of distinct people. Never sums over windows: sizes of unions.

@@ -5,6 +5,7 @@ use async_graphql::{Context, dataloader::DataLoader};
 use super::{error::ApiError, loader::AnalyticsLoader};
 use crate::{
     analytics::Analytics,
+    catalogue::Catalogue,
     domain::{error::ErrorKind, viewer::Viewer},
     ingest::Ingest,
     live::Hub,
@@ -14,6 +15,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Services {
     pub analytics: Analytics,
+    pub catalogue: Catalogue,
     pub ingest: Ingest,
     pub hub: Hub,
 }
@@ -23,6 +25,7 @@ pub struct CurrentViewer(pub Option<Viewer>);
 
 pub trait ContextExt {
     fn analytics(&self) -> &Analytics;
+    fn catalogue(&self) -> &Catalogue;
     fn ingest(&self) -> &Ingest;
     fn hub(&self) -> &Hub;
     fn loader(&self) -> &DataLoader<AnalyticsLoader>;
@@ -33,6 +36,10 @@ pub trait ContextExt {
 impl ContextExt for Context<'_> {
     fn analytics(&self) -> &Analytics {
         &self.data_unchecked::<Services>().analytics
+    }
+
+    fn catalogue(&self) -> &Catalogue {
+        &self.data_unchecked::<Services>().catalogue
     }
 
     fn ingest(&self) -> &Ingest {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Error, ErrorExtensions, ServerError};
 
 use crate::{
+    catalogue::CatalogueError,
     db::DbError,
     domain::error::{ErrorKind, INTERNAL_MESSAGE},
     ingest::{IngestError, committer::error_chain},
@@ -65,6 +66,16 @@ impl From<Arc<DbError>> for ApiError {
 impl From<IngestError> for ApiError {
     fn from(error: IngestError) -> Self {
         Self::new(error.kind(), error.to_string())
+    }
+}
+
+impl From<CatalogueError> for ApiError {
+    fn from(error: CatalogueError) -> Self {
+        match error {
+            CatalogueError::Invalid { field, message } => Self::invalid(field, message),
+            CatalogueError::Store(error) => error.into(),
+            error @ CatalogueError::TooManyEntries { .. } => Self::new(error.kind(), error.to_string()),
+        }
     }
 }
 

@@ -15,8 +15,10 @@ pub enum Allow {
     AnyToken,
     /// What the platform shows in public: listeners, artists, admins.
     Public,
-    /// Sending events: services and admins.
+    /// Sending events and the catalogue: services and admins.
     Ingest,
+    /// What changes how everybody's numbers are read.
+    Admin,
 }
 
 impl Guard for Allow {
@@ -26,6 +28,7 @@ impl Guard for Allow {
             Self::AnyToken => true,
             Self::Public => matches!(viewer.role, Role::Listener | Role::Artist | Role::Admin),
             Self::Ingest => matches!(viewer.role, Role::Service | Role::Admin),
+            Self::Admin => viewer.role == Role::Admin,
         };
         if is_allowed { Ok(()) } else { Err(forbidden(viewer, "this field").into()) }
     }
@@ -47,7 +50,7 @@ impl Guard for OwnerOnly {
 /// The refusal of something that the viewer's role does not see.
 pub fn forbidden(viewer: &Viewer, what: &str) -> ApiError {
     let message = match viewer.role {
-        Role::Service => "a service token may only send events".to_owned(),
+        Role::Service => "a service token may only send events and the catalogue".to_owned(),
         role => format!("{what} is not open to this {} token", role.word()),
     };
     ApiError::new(ErrorKind::Forbidden, message)

@@ -81,7 +81,6 @@ pub enum Granularity {
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[graphql(remote = "entity::EntityKind")]
 pub enum EntityKind {
     /// A song; events call it a track.
     Song,
@@ -91,6 +90,17 @@ pub enum EntityKind {
     Playlist,
     /// An artist, with everything credited to them.
     Artist,
+}
+
+impl From<EntityKind> for entity::EntityKind {
+    fn from(kind: EntityKind) -> Self {
+        match kind {
+            EntityKind::Song => Self::Song,
+            EntityKind::Album => Self::Album,
+            EntityKind::Playlist => Self::Playlist,
+            EntityKind::Artist => Self::Artist,
+        }
+    }
 }
 
 /// What numbers are broken down by.
@@ -247,17 +257,18 @@ pub struct EventInput {
     pub song_id: Option<String>,
     /// The song's title. Without a `songId`, title and artist give a stable id.
     pub song_title: Option<String>,
-    /// The album it is about, or that the song was played from.
+    /// The album it is about, or that the song was played from. A play counts for it, unless the catalogue has the
+    /// song on another: then this one has the direct stream.
     pub album_id: Option<String>,
     /// The album's title. Without an `albumId`, title and artist give a stable id.
     pub album_title: Option<String>,
     /// The playlist it is about, or that the song was played from.
     pub playlist_id: Option<String>,
-    /// The main artist.
+    /// The main artist: the event counts for them, unless the catalogue says whose the song or album is.
     pub artist_id: Option<String>,
     /// The main artist's name. Without an `artistId`, the name gives a stable id.
     pub artist_name: Option<String>,
-    /// The song's genre.
+    /// The song's genre. Where the catalogue says nothing, a song has the first one told, albums and artists all.
     pub genre: Option<String>,
     /// Where it happened.
     pub country: Option<CountryCode>,

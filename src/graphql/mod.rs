@@ -1,6 +1,7 @@
 //! The GraphQL surface. `async_graphql`, a release candidate, is named in this room only; the HTTP room
 //! sees requests, payloads and errors of ours.
 
+mod catalogue_input;
 mod context;
 mod error;
 mod guard;

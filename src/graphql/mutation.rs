@@ -1,10 +1,19 @@
 //! The commands.
 
-use async_graphql::{Context, Object};
+use async_graphql::{Context, ID, Object};
 
 use super::{
-    context::ContextExt, error::ApiError, guard::Allow, input::EventInput, object::event::RecordEventsPayload,
+    catalogue_input::{CatalogInput, MergeInput, UnmergeInput},
+    context::ContextExt,
+    error::ApiError,
+    guard::Allow,
+    input::{EntityKind, EventInput},
+    object::{
+        catalogue::{CatalogResult, MergePayload, UpsertCatalogPayload},
+        event::RecordEventsPayload,
+    },
 };
+use crate::domain::{catalogue::CatalogueEntry, entity::EntityRef};
 
 pub struct Mutation;
 
@@ -23,4 +32,56 @@ impl Mutation {
         let decoded = input.into_iter().map(EventInput::decode).collect();
         Ok(ctx.ingest().record(decoded, &source).await?.into())
     }
+
+    /// Says what songs, albums, playlists and artists are. It wins over what events told and tell, decides whom
+    /// events count for from now on, and changes nothing that is counted. Each entry is stored whole or rejected;
+    /// sent again it changes nothing. For services and admins.
+    #[graphql(guard = "Allow::Ingest")]
+    async fn upsert_catalog(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Up to 1,000 entries.")] input: CatalogInput,
+    ) -> Result<UpsertCatalogPayload, ApiError> {
+        let mut places = Vec::new();
+        let mut changes = Vec::new();
+        for entry in input.decode() {
+            places.push((entry.kind, entry.index, entry.change.entity.id.to_string()));
+            changes.push(entry.change);
+        }
+        let outcomes = ctx.catalogue().upsert(changes).await?;
+        let results = places.into_iter().zip(outcomes);
+        let results = results.map(|((kind, index, id), outcome)| CatalogResult::of(kind, index, id, outcome));
+        Ok(results.collect::<Vec<_>>().into())
+    }
+
+    /// Reads two ids as one thing from now on: numbers of all time are added up, listeners united, and asking for
+    /// one answers the other. Events go on counting under the id they name, so that `unmergeEntities` takes it
+    /// back whole. For admins.
+    #[graphql(guard = "Allow::Admin")]
+    async fn merge_entities(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which two.")] input: MergeInput,
+    ) -> Result<MergePayload, ApiError> {
+        ctx.catalogue().merge(input.kind.into(), &input.from_id, &input.into_id).await?;
+        merged(ctx, input.kind, input.from_id).await
+    }
+
+    /// Takes a merge back: both are again what their own events say. Where there was none, nothing changes.
+    /// For admins.
+    #[graphql(guard = "Allow::Admin")]
+    async fn unmerge_entities(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which one was merged.")] input: UnmergeInput,
+    ) -> Result<MergePayload, ApiError> {
+        ctx.catalogue().unmerge(input.kind.into(), &input.from_id).await?;
+        merged(ctx, input.kind, input.from_id).await
+    }
+}
+
+async fn merged(ctx: &Context<'_>, kind: EntityKind, from_id: ID) -> Result<MergePayload, ApiError> {
+    let entity = EntityRef::new(kind.into(), from_id.0);
+    let entry = ctx.loader().load_one(entity.clone()).await?.unwrap_or_else(|| CatalogueEntry::bare(entity));
+    Ok(MergePayload { entity: entry.into() })
 }

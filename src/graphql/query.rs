@@ -40,7 +40,8 @@ impl Query {
         Ok(Viewer(ctx.require_viewer()?.clone()))
     }
 
-    /// A song by id; null while no event named it. For listeners, artists and admins.
+    /// A song by id; null while neither an event nor the catalogue named it. Of what is merged into
+    /// another, that other. For listeners, artists and admins.
     #[graphql(guard = "Allow::Public")]
     async fn song(
         &self,
@@ -50,7 +51,8 @@ impl Query {
         one(ctx, entity::EntityKind::Song, id, Song).await
     }
 
-    /// An album by id; null while no event named it. For listeners, artists and admins.
+    /// An album by id; null while neither an event nor the catalogue named it. Of what is merged into
+    /// another, that other. For listeners, artists and admins.
     #[graphql(guard = "Allow::Public")]
     async fn album(
         &self,
@@ -60,7 +62,8 @@ impl Query {
         one(ctx, entity::EntityKind::Album, id, Album).await
     }
 
-    /// A playlist by id; null while no event named it. For listeners, artists and admins.
+    /// A playlist by id; null while neither an event nor the catalogue named it. Of what is merged into
+    /// another, that other. For listeners, artists and admins.
     #[graphql(guard = "Allow::Public")]
     async fn playlist(
         &self,
@@ -70,7 +73,8 @@ impl Query {
         one(ctx, entity::EntityKind::Playlist, id, Playlist).await
     }
 
-    /// An artist by id; null while no event named them. For listeners, artists and admins.
+    /// An artist by id; null while neither an event nor the catalogue named them. Of who is merged into
+    /// another, that other. For listeners, artists and admins.
     #[graphql(guard = "Allow::Public")]
     async fn artist(
         &self,
@@ -80,7 +84,8 @@ impl Query {
         one(ctx, entity::EntityKind::Artist, id, Artist).await
     }
 
-    /// Songs by id, in the order asked for; null for each that no event named. For listeners, artists and admins.
+    /// Songs by id, in the order asked for; null for each that neither an event nor the catalogue named.
+    /// For listeners, artists and admins.
     #[graphql(guard = "Allow::Public", complexity = "ids.len() * child_complexity")]
     async fn songs(
         &self,
@@ -90,7 +95,8 @@ impl Query {
         many(ctx, entity::EntityKind::Song, ids, Song).await
     }
 
-    /// Albums by id, in the order asked for; null for each that no event named. For listeners, artists and admins.
+    /// Albums by id, in the order asked for; null for each that neither an event nor the catalogue named.
+    /// For listeners, artists and admins.
     #[graphql(guard = "Allow::Public", complexity = "ids.len() * child_complexity")]
     async fn albums(
         &self,
@@ -100,7 +106,8 @@ impl Query {
         many(ctx, entity::EntityKind::Album, ids, Album).await
     }
 
-    /// Playlists by id, in the order asked for; null for each that no event named. For listeners, artists and admins.
+    /// Playlists by id, in the order asked for; null for each that neither an event nor the catalogue named.
+    /// For listeners, artists and admins.
     #[graphql(guard = "Allow::Public", complexity = "ids.len() * child_complexity")]
     async fn playlists(
         &self,
@@ -110,7 +117,8 @@ impl Query {
         many(ctx, entity::EntityKind::Playlist, ids, Playlist).await
     }
 
-    /// Artists by id, in the order asked for; null for each that no event named. For listeners, artists and admins.
+    /// Artists by id, in the order asked for; null for each that neither an event nor the catalogue named.
+    /// For listeners, artists and admins.
     #[graphql(guard = "Allow::Public", complexity = "ids.len() * child_complexity")]
     async fn artists(
         &self,

@@ -63,8 +63,9 @@ impl Date {
 impl ScalarType for Date {
     fn parse(value: Value) -> InputValueResult<Self> {
         let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
-        let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| text.len() == 10);
-        date.map(Self).ok_or_else(|| InputValueError::custom("is not a date such as 2026-11-22"))
+        // The parser would take signs and other numbers of digits, too.
+        let day = text.parse().ok().filter(|day: &NaiveDate| day.to_string() == *text);
+        day.map(Self).ok_or_else(|| InputValueError::custom("is not a day such as 2026-11-22"))
     }
 
     fn to_value(&self) -> Value {

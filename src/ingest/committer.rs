@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     EventStatus, Ingest, IngestError, IngestLimits, ROOM_UNIT_BYTES, Submission,
+    credits::KnownCredits,
     known::{KnownFacts, LearnedPeople, NewFacts, PersonNumbers},
     marks::NextMark,
     partitions::Partitions,
@@ -32,11 +33,13 @@ use crate::{
         },
     },
     domain::{
+        catalogue::CatalogueVersion,
         clock::SharedClock,
         commit::{Changed, CommitWord, SharedObserver, Watermark},
         counting::CountingRules,
         entity::EntityRef,
         event::{AcceptedEvent, Event, EventKey},
+        merge::Merges,
     },
     rollup::delta::Deltas,
     telemetry::Metrics,
@@ -64,6 +67,9 @@ pub struct CommitterParts {
     pub rules: CountingRules,
     pub open_audience: Arc<OpenAudience>,
     pub watermark: Arc<Watermark>,
+    /// Which state of the catalogue this process has heard of.
+    pub catalogue_version: Arc<CatalogueVersion>,
+    pub merges: Merges,
     pub observers: Vec<SharedObserver>,
     pub clock: SharedClock,
     pub metrics: Arc<Metrics>,
@@ -79,6 +85,8 @@ pub fn start(parts: CommitterParts, limits: IngestLimits, stop: watch::Receiver<
     let committer = Committer {
         parts,
         known_facts: KnownFacts::default(),
+        known_credits: KnownCredits::default(),
+        known_version: 0,
         person_numbers: PersonNumbers::default(),
         next_mark: NextMark::default(),
         partitions: Partitions::default(),
@@ -90,6 +98,9 @@ pub fn start(parts: CommitterParts, limits: IngestLimits, stop: watch::Receiver<
 struct Committer {
     parts: CommitterParts,
     known_facts: KnownFacts,
+    known_credits: KnownCredits,
+    /// The state of the catalogue that what is known belongs to.
+    known_version: i64,
     person_numbers: PersonNumbers,
     next_mark: NextMark,
     partitions: Partitions,
@@ -150,8 +161,8 @@ impl Committer {
 
     /// Commits a batch; one that the database refuses is taken apart, so that a single bad submission
     /// is the only one that fails.
-    async fn commit_or_split(&mut self, batch: Vec<Submission>) {
-        match self.commit_with_retries(&batch).await {
+    async fn commit_or_split(&mut self, mut batch: Vec<Submission>) {
+        match self.commit_with_retries(&mut batch).await {
             Ok(statuses) => {
                 let mut statuses = statuses.into_iter();
                 for submission in batch {
@@ -182,16 +193,16 @@ impl Committer {
     }
 
     /// A failed commit means that its outcome is unknown; the keys make trying again safe.
-    async fn commit_with_retries(&mut self, batch: &[Submission]) -> Result<Vec<EventStatus>, DbError> {
-        let events: Vec<&AcceptedEvent> = batch.iter().flat_map(|submission| &submission.events).collect();
+    async fn commit_with_retries(&mut self, batch: &mut [Submission]) -> Result<Vec<EventStatus>, DbError> {
+        let count: usize = batch.iter().map(|submission| submission.events.len()).sum();
         let began = Instant::now();
         let mut pause = Duration::from_millis(50);
         loop {
-            let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, self.commit(&events)).await;
+            let attempt = tokio::time::timeout(ATTEMPT_TIMEOUT, self.commit(batch)).await;
             match attempt.unwrap_or(Err(DbError::TimedOut)) {
                 Ok(committed) => {
                     self.parts.metrics.commit_seconds.observe(began.elapsed().as_secs_f64());
-                    self.parts.metrics.batch_events.observe(events.len() as f64);
+                    self.parts.metrics.batch_events.observe(count as f64);
                     return Ok(self.after_commit(committed));
                 }
                 Err(error) if error.is_transient() && began.elapsed() < RETRY_FOR => {
@@ -204,8 +215,10 @@ impl Committer {
         }
     }
 
-    async fn commit(&mut self, events: &[&AcceptedEvent]) -> Result<Committed, DbError> {
-        let order = sorted_distinct(events);
+    async fn commit(&mut self, batch: &mut [Submission]) -> Result<Committed, DbError> {
+        self.resolve_credits(batch).await?;
+        let events: Vec<&AcceptedEvent> = batch.iter().flat_map(|submission| &submission.events).collect();
+        let order = sorted_distinct(&events);
         let firsts: Vec<&AcceptedEvent> = order.iter().map(|group| events[group[0]]).collect();
         let keys: Vec<EventKey> = firsts.iter().map(|first| first.event.key).collect();
         self.partitions.make_for(&self.parts.database, keys.iter().map(|key| key.occurred_at_ms)).await?;
@@ -219,7 +232,7 @@ impl Committer {
             match self.store_new(&firsts, &known).await {
                 Ok(stored) => {
                     self.expects_known = !known.is_empty();
-                    return Ok(Committed { statuses: statuses(events, &order, &known), stored });
+                    return Ok(Committed { statuses: statuses(&events, &order, &known), stored });
                 }
                 Err(error) if error.is_unique_violation() => {
                     let found = events::list_known(self.parts.database.reader(), &keys).await?;
@@ -233,6 +246,28 @@ impl Committer {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Writes into each event what the catalogue says about whom it counts for: it is stored with the event, so
+    /// that a recount gives the same whatever the catalogue says by then.
+    async fn resolve_credits(&mut self, batch: &mut [Submission]) -> Result<(), DbError> {
+        // Before anything is read: a change that comes meanwhile has another number, and the next batch starts anew.
+        let version = self.parts.catalogue_version.get();
+        if version != self.known_version {
+            self.known_credits.clear();
+            self.known_facts.clear();
+            self.known_version = version;
+        }
+        if version == 0 {
+            return Ok(());
+        }
+        let (reader, merges) = (self.parts.database.reader(), &self.parts.merges);
+        let events = batch.iter().flat_map(|submission| &submission.events).map(|accepted| &accepted.event);
+        self.known_credits.learn(reader, events, merges).await?;
+        for accepted in batch.iter_mut().flat_map(|submission| &mut submission.events) {
+            accepted.event.credits = self.known_credits.of(&accepted.event, merges);
+        }
+        Ok(())
     }
 
     /// Stores those that are not known, with everything derived from them, in one transaction.

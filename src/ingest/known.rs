@@ -14,7 +14,7 @@ use crate::{
         queries::listeners::{self, People},
     },
     domain::{
-        catalogue::CatalogueEntry,
+        catalogue::ToldEntry,
         counting::Part,
         entity::EntityRef,
         event::{AcceptedEvent, Event},
@@ -33,7 +33,7 @@ const FACTS_MAX: usize = 1_000_000;
 /// Catalogue entries of a batch that are not known to be stored.
 #[derive(Default)]
 pub struct NewFacts {
-    pub entries: Vec<CatalogueEntry>,
+    pub entries: Vec<ToldEntry>,
     hashes: FxHashSet<u64>,
 }
 
@@ -41,16 +41,21 @@ impl KnownFacts {
     /// What the events tell that is not known yet, sorted, one entry per entity.
     pub fn sift<'a>(&self, events: impl Iterator<Item = &'a AcceptedEvent>) -> NewFacts {
         let mut hashes = FxHashSet::default();
-        let mut entries: BTreeMap<EntityRef, CatalogueEntry> = BTreeMap::new();
+        let mut entries: BTreeMap<EntityRef, ToldEntry> = BTreeMap::new();
         for fact in events.flat_map(AcceptedEvent::facts) {
             let hash = FxBuildHasher.hash_one(fact);
             if self.facts.contains(&hash) || !hashes.insert(hash) {
                 continue;
             }
             let entity = EntityRef { kind: fact.kind, id: fact.id.clone() };
-            fact.fill_in(entries.entry(entity.clone()).or_insert_with(|| CatalogueEntry::bare(entity)));
+            fact.fill_in(entries.entry(entity.clone()).or_insert_with(|| ToldEntry::bare(entity)));
         }
         NewFacts { entries: entries.into_values().collect(), hashes }
+    }
+
+    /// Forgets everything: the catalogue's owner may have taken a word back that events fill in again.
+    pub fn clear(&mut self) {
+        self.facts.clear();
     }
 
     /// Remembers facts once they are committed.

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 pub mod committer;
+mod credits;
 pub mod decode;
 pub mod fields;
 mod known;

@@ -11,8 +11,8 @@ use crate::{
     },
     db::queries::rollups::{MoneyRow, RollupRow},
     domain::{
-        counting::{CountingRules, Effect, MoneyCounters, Part, effect},
-        entity::{EntityKind, EntityRef},
+        counting::{Counters, CountingRules, MoneyCounters, Part, effect},
+        entity::EntityRef,
         event::Event,
         window::Grain,
     },
@@ -39,19 +39,18 @@ impl Deltas {
             [&event.country, &event.listening_source, &event.device].map(|text| self.texts.number(text.as_deref()));
         let money = event.currency.as_deref().filter(|_| effect.money != MoneyCounters::default());
         let money = money.map(|currency| (self.texts.number(Some(currency)), &effect.money));
-        for kind in EntityKind::ALL {
-            if let Some(id) = event.entity_id(kind).filter(|_| effect.credits(kind)) {
-                self.add_to(EntityRef { kind, id: id.clone() }, quarter_ms, origin, &effect, money, taken);
-            }
+        for credited in effect.credited(event) {
+            let entity = EntityRef { kind: credited.kind, id: credited.id.clone() };
+            let taken = taken.filter(|_| credited.is_whole);
+            self.add_to(entity, (quarter_ms, origin), &credited.counters, money, taken);
         }
     }
 
     fn add_to(
         &mut self,
         entity: EntityRef,
-        quarter_ms: i64,
-        origin: OriginNumbers,
-        effect: &Effect,
+        (quarter_ms, origin): (i64, OriginNumbers),
+        counters: &Counters,
         money: Option<(u32, &MoneyCounters)>,
         taken: Option<PartTaken>,
     ) {
@@ -59,12 +58,12 @@ impl Deltas {
         // Batches are sorted by time, so the last quarter is nearly always the one.
         let known = facts.iter_mut().rev().find(|fact| fact.quarter_ms == quarter_ms && fact.origin == origin);
         match known {
-            Some(fact) => fact.add(&effect.counters, money, taken),
+            Some(fact) => fact.add(counters, money, taken),
             None => {
                 // Most have one: without this a list begins with room for four.
                 facts.reserve_exact(1);
                 let sums = Sums {
-                    counters: effect.counters,
+                    counters: *counters,
                     money: money.map(|(currency, money)| (currency, *money)).into_iter().collect(),
                 };
                 facts.push(Fact { quarter_ms, origin, sums, people: taken.into_iter().collect() });

@@ -37,7 +37,7 @@ pub async fn fold_closed_days(database: &Database, holder: &str, now_ms: i64) ->
         }
         let hours = (0..24).map(|hour| (Grain::Quarter, day + hour * HOUR_MS..day + (hour + 1) * HOUR_MS));
         for (grain, buckets) in hours.chain([(Grain::Day, whole_day)]) {
-            for kind in EntityKind::ALL {
+            for kind in EntityKind::STORED {
                 let txn = database.begin_write().await?;
                 if !leases::try_acquire(&txn, LEASE, holder, now_ms, LEASE_MS).await? {
                     return Ok(moved);

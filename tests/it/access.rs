@@ -118,6 +118,11 @@ fn arguments(type_name: &str, field_name: &str, field: &Value) -> String {
                 (_, "breakdown", "by") => "COUNTRY".to_owned(),
                 (_, "audienceOverlap", "with") => "\"artist-2\"".to_owned(),
                 ("Timeline", "columns", "of") => "[STREAMS]".to_owned(),
+                ("Mutation", "upsertCatalog", "input") => r#"{songs: [{id: "song-3"}]}"#.to_owned(),
+                ("Mutation", "mergeEntities", "input") => {
+                    r#"{kind: PLAYLIST, fromId: "playlist-2", intoId: "playlist-1"}"#.to_owned()
+                }
+                ("Mutation", "unmergeEntities", "input") => r#"{kind: PLAYLIST, fromId: "playlist-2"}"#.to_owned(),
                 ("Mutation", "recordEvents", "input") => r#"[{id: "sent", type: "a.b"}]"#.to_owned(),
                 _ => panic!("say here what to give {type_name}.{field_name}({name}:)"),
             };
@@ -160,6 +165,12 @@ fn way_to(type_name: &str) -> &'static str {
         "LiveMetrics" => r#"subscription { metrics(of: {kind: SONG, id: "song-1"}) { @ } }"#,
         "LiveRanking" => "subscription { ranking(of: SONG) { @ } }",
         "RecordEventsPayload" => r#"mutation { recordEvents(input: [{id: "sent", type: "a.b"}]) { @ } }"#,
+        "Credit" => r#"query { song(id: "song-1") { credits { @ } } }"#,
+        "UpsertCatalogPayload" => r#"mutation { upsertCatalog(input: {songs: [{id: "song-3"}]}) { @ } }"#,
+        "CatalogResult" => r#"mutation { upsertCatalog(input: {songs: [{id: "song-3"}]}) { results { @ } } }"#,
+        "MergePayload" => {
+            r#"mutation { mergeEntities(input: {kind: PLAYLIST, fromId: "playlist-2", intoId: "playlist-1"}) { @ } }"#
+        }
         "EventResult" => r#"mutation { recordEvents(input: [{id: "sent", type: "a.b"}]) { results { @ } } }"#,
         other => panic!("say here how a query reaches the type {other}"),
     }

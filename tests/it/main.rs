@@ -6,6 +6,7 @@ mod support;
 mod access;
 mod auth;
 mod bad_input;
+mod catalogue;
 mod clients;
 mod examples;
 mod faults;

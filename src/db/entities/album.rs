@@ -1,4 +1,4 @@
-//! Albums that events named.
+//! Albums that events named or the catalogue's owner told us of.
 
 use sea_orm::entity::prelude::*;
 
@@ -9,6 +9,7 @@ pub struct Model {
     pub id: String,
     pub title: Option<String>,
     pub artist_id: Option<String>,
+    pub released_on: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

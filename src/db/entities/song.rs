@@ -1,4 +1,4 @@
-//! Songs that events named.
+//! Songs that events named or the catalogue's owner told us of.
 
 use sea_orm::entity::prelude::*;
 
@@ -10,8 +10,8 @@ pub struct Model {
     pub title: Option<String>,
     pub artist_id: Option<String>,
     pub album_id: Option<String>,
-    pub genre: Option<String>,
     pub duration_ms: Option<i64>,
+    pub released_on: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

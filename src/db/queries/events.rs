@@ -1,6 +1,9 @@
 //! The event log.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
 
 use sea_orm::{ConnectionTrait, QueryResult};
 
@@ -11,15 +14,18 @@ use crate::{
         statement,
         transaction::Arguments,
     },
-    domain::event::{Event, EventKey},
+    domain::{
+        credit::Credits,
+        event::{Event, EventKey},
+    },
 };
 
 static INSERT: LazyLock<BulkInsert> = LazyLock::new(|| {
     BulkInsert::new(
         "INSERT INTO event (occurred_at_ms, event_hash, content_hash, received_at_ms, source, event_id, event_type, \
          user_id, anonymous_id, song_id, album_id, playlist_id, artist_id, genre, country, listening_source, device, \
-         played_ms, duration_ms, ended_by_user, count, amount_minor, currency, properties)",
-        24,
+         played_ms, duration_ms, ended_by_user, count, amount_minor, currency, properties, credits)",
+        25,
         "",
     )
 });
@@ -91,6 +97,7 @@ fn bind(event: &Event, arguments: &mut Arguments) {
     arguments.add(event.amount_minor);
     arguments.add(event.currency.as_deref());
     arguments.add(event.properties.as_deref());
+    arguments.add(event.credits.as_ref().map(|credits| credits.to_text()));
 }
 
 /// Events of `[from_ms, to_ms)` behind `after`, oldest first, at most `limit`.
@@ -105,7 +112,7 @@ pub async fn list_between<C: ConnectionTrait>(
         conn,
         "SELECT occurred_at_ms, event_hash, content_hash, received_at_ms, source, event_id, event_type, user_id, \
          anonymous_id, song_id, album_id, playlist_id, artist_id, genre, country, listening_source, device, played_ms, \
-         duration_ms, ended_by_user, count, amount_minor, currency, properties FROM event WHERE occurred_at_ms < ",
+         duration_ms, ended_by_user, count, amount_minor, currency, properties, credits FROM event WHERE occurred_at_ms < ",
     );
     sql.bind(to_ms);
     match after {
@@ -125,7 +132,7 @@ pub async fn list_between<C: ConnectionTrait>(
 fn event(row: &QueryResult) -> Result<Event, DbError> {
     let hash: Vec<u8> = row.try_get_by_index(1)?;
     let hash = hash.try_into().map_err(|_| DbError::Corrupt("an event's hash is not 16 bytes"))?;
-    let id = |index| row.try_get_by_index::<Option<String>>(index).map(|id| id.map(std::sync::Arc::from));
+    let id = |index| row.try_get_by_index::<Option<String>>(index).map(|id| id.map(Arc::from));
     Ok(Event {
         key: EventKey { occurred_at_ms: row.try_get_by_index(0)?, hash },
         content_hash: row.try_get_by_index(2)?,
@@ -150,7 +157,12 @@ fn event(row: &QueryResult) -> Result<Event, DbError> {
         amount_minor: row.try_get_by_index(21)?,
         currency: row.try_get_by_index(22)?,
         properties: row.try_get_by_index(23)?,
+        credits: row.try_get_by_index::<Option<String>>(24)?.map(|text| credits(&text)).transpose()?,
     })
+}
+
+fn credits(text: &str) -> Result<Arc<Credits>, DbError> {
+    serde_json::from_str(text).map(Arc::new).map_err(|_| DbError::Corrupt("an event's credits cannot be read"))
 }
 
 /// When the oldest and the newest stored event happened; `None` while there is none.

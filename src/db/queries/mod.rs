@@ -5,5 +5,8 @@ pub mod catalogue;
 pub mod events;
 pub mod leases;
 pub mod listeners;
+pub mod merges;
 pub mod notify;
 pub mod rollups;
+pub mod upserts;
+pub mod versions;

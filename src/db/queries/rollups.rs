@@ -46,7 +46,7 @@ pub struct MoneyRow {
 static ADD_PLAYS: LazyLock<BulkInsert> = LazyLock::new(|| {
     BulkInsert::new(
         "INSERT INTO rollup (grain, bucket, entity_kind, entity_id, slot, plays, streams, skips, listening_ms, \
-         completed_plays, measured_plays)",
+         completed_plays, measured_plays, direct_streams)",
         5 + Counter::OF_PLAYS,
         on_conflict_add(&Counter::ALL[..Counter::OF_PLAYS]),
     )
@@ -55,7 +55,7 @@ static ADD_PLAYS: LazyLock<BulkInsert> = LazyLock::new(|| {
 static ADD_ALL: LazyLock<BulkInsert> = LazyLock::new(|| {
     BulkInsert::new(
         "INSERT INTO rollup (grain, bucket, entity_kind, entity_id, slot, plays, streams, skips, listening_ms, \
-         completed_plays, measured_plays, likes, unlikes, shares, saves, unsaves, playlist_adds, follows, unfollows, \
+         completed_plays, measured_plays, direct_streams, likes, unlikes, shares, saves, unsaves, playlist_adds, follows, unfollows, \
          purchases, refunds)",
         5 + Counter::COUNT,
         on_conflict_add(&Counter::ALL),
@@ -217,11 +217,21 @@ async fn list_keyed<C: ConnectionTrait>(
     Ok(rows)
 }
 
+/// What rows are ranked as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// Each id is a thing of its own; true while nothing of the kind is merged, and cheaper.
+    Plain,
+    /// Ids that are merged are one thing.
+    Merged,
+}
+
 /// The entities of a kind by one counter over the buckets, highest first, ties by id; those with
 /// nothing are left out.
 pub async fn list_ranked<C: ConnectionTrait>(
     conn: &C,
     kind: EntityKind,
+    identity: Identity,
     counter: Counter,
     buckets: &Buckets,
     limit: u64,
@@ -230,7 +240,7 @@ pub async fn list_ranked<C: ConnectionTrait>(
         return Ok(Vec::new());
     }
     let value = format!("CAST(SUM({}) AS BIGINT)", counter.column());
-    let mut sql = ranked(conn, &format!("SELECT entity_id, {value}"), kind, counter, buckets);
+    let mut sql = ranked(conn, &format!("SELECT {}, {value}", identity.id()), kind, identity, counter, buckets);
     sql.push(" ORDER BY 2 DESC, 1 LIMIT ").bind(i64::try_from(limit).unwrap_or(i64::MAX));
     let rows = conn.query_all_raw(sql.build(conn)).await?;
     rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
@@ -240,13 +250,15 @@ pub async fn list_ranked<C: ConnectionTrait>(
 pub async fn count_ranked<C: ConnectionTrait>(
     conn: &C,
     kind: EntityKind,
+    identity: Identity,
     counter: Counter,
     buckets: &Buckets,
 ) -> Result<i64, DbError> {
     if buckets.is_empty() {
         return Ok(0);
     }
-    let mut sql = ranked(conn, "SELECT COUNT(*) FROM (SELECT entity_id", kind, counter, buckets);
+    let select = format!("SELECT COUNT(*) FROM (SELECT {}", identity.id());
+    let mut sql = ranked(conn, &select, kind, identity, counter, buckets);
     sql.push(") AS ranked");
     let row = conn.query_one_raw(sql.build(conn)).await?;
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(0))
@@ -255,10 +267,20 @@ pub async fn count_ranked<C: ConnectionTrait>(
 /// More buckets than this are given by their ends: statements take some ten thousand parameters.
 const LISTED_BUCKETS_MAX: i64 = 4_096;
 
+impl Identity {
+    const fn id(self) -> &'static str {
+        match self {
+            Self::Plain => "entity_id",
+            Self::Merged => "COALESCE(into_id, entity_id)",
+        }
+    }
+}
+
 fn ranked<C: ConnectionTrait>(
     conn: &C,
     select: &str,
     kind: EntityKind,
+    identity: Identity,
     counter: Counter,
     buckets: &Buckets,
 ) -> SqlBuilder {
@@ -283,7 +305,13 @@ fn ranked<C: ConnectionTrait>(
         sql.push(" AND entity_kind = ").bind(kind.code());
         union = " UNION ALL ";
     }
-    sql.push(&format!(") AS counted GROUP BY entity_id HAVING SUM({}) > 0", counter.column()));
+    sql.push(") AS counted");
+    if identity == Identity::Merged {
+        sql.push(" LEFT JOIN (SELECT from_id, into_id FROM entity_merge WHERE entity_kind = ")
+            .bind(kind.public().code());
+        sql.push(") AS merged ON from_id = entity_id");
+    }
+    sql.push(&format!(" GROUP BY {} HAVING SUM({}) > 0", identity.id(), counter.column()));
     sql
 }
 

@@ -3,9 +3,12 @@
 // Two fields of the interface have arguments of the same name; the lint takes these for one attribute's.
 #![allow(clippy::duplicated_attributes)]
 
+use std::sync::Arc;
+
 use async_graphql::{Context, ID, Interface, Object};
 
 use super::{
+    catalogue::Credit,
     metrics::{Metrics, Subject, UniqueCount, need_of},
     people::{self, Audience, Market, Overlap, Share},
     ranking::{RankedAlbum, RankedSong},
@@ -37,15 +40,10 @@ const ORIGINS_MAX: usize = 300;
 /// The days of monthly listeners.
 const MONTH_DAYS: i64 = 28;
 
-/// Whether everything about an entry is open to the viewer: it is theirs, or they are an admin.
+/// Whether everything about an entry is open to the viewer: it is theirs, or they are an admin. A playlist's
+/// songs are many artists'; its private numbers are nobody's but the platform's.
 fn is_own(viewer: Option<&Viewer>, entry: &CatalogueEntry) -> bool {
-    let owner = match entry.entity.kind {
-        EntityKind::Artist => Some(&entry.entity.id),
-        EntityKind::Song | EntityKind::Album => entry.artist_id.as_ref(),
-        // A playlist's songs are many artists'; its private numbers are nobody's but the platform's.
-        EntityKind::Playlist => None,
-    };
-    viewer.is_some_and(|viewer| viewer.owns(owner.map(|id| &**id)))
+    viewer.is_some_and(|viewer| viewer.owns(None) || entry.owners.iter().any(|owner| viewer.owns(Some(owner))))
 }
 
 /// Whether everything about an entity is open to the viewer, by what the catalogue knows of it.
@@ -241,32 +239,67 @@ measurables! {
 
     [/// A song.
     #[Object]] Song {
-        /// Its main artist, as far as events named one.
+        /// Its main artist, the first where there are several; null while neither the catalogue nor an event named one.
         async fn artist(&self, ctx: &Context<'_>) -> Result<Option<Artist>, ApiError> {
-            related(ctx, EntityKind::Artist, self.0.artist_id.as_ref(), Artist).await
+            related(ctx, EntityKind::Artist, self.0.artist_id(), Artist).await
         }
 
-        /// Its album, as far as events named one.
+        /// All its main artists, in the catalogue's order. Each of them has every count whole.
+        async fn artists(&self, ctx: &Context<'_>) -> Result<Vec<Artist>, ApiError> {
+            artists(ctx, self.0.main_artist_ids()).await
+        }
+
+        /// Everybody who takes part, main artists first, then remixers, then featured artists.
+        async fn credits(&self, ctx: &Context<'_>) -> Result<Vec<Credit>, ApiError> {
+            credits(ctx, &self.0).await
+        }
+
+        /// The album it is on; null while neither the catalogue nor an event named one.
         async fn album(&self, ctx: &Context<'_>) -> Result<Option<Album>, ApiError> {
             related(ctx, EntityKind::Album, self.0.album_id.as_ref(), Album).await
         }
 
-        /// Its genres, as far as events named any.
+        /// Its genres in alphabetical order: the catalogue's, or else the first that an event named.
         async fn genres(&self) -> Vec<&str> {
-            self.0.genre.as_deref().into_iter().collect()
+            self.0.genres.iter().map(|genre| &**genre).collect()
         }
 
-        /// How long it is, in milliseconds; null while no event said.
+        /// How long it is, in milliseconds; null while nobody said.
         async fn duration_ms(&self) -> Option<Long> {
             self.0.duration_ms.map(Long::of)
+        }
+
+        /// The day it was released; null while the catalogue does not say.
+        async fn released_on(&self) -> Option<Date> {
+            self.0.released_on.map(Date)
         }
     }
 
     [/// An album or other release.
     #[Object]] Album {
-        /// Its main artist, as far as events named one.
+        /// Its main artist, the first where there are several; null while neither the catalogue nor an event named one.
         async fn artist(&self, ctx: &Context<'_>) -> Result<Option<Artist>, ApiError> {
-            related(ctx, EntityKind::Artist, self.0.artist_id.as_ref(), Artist).await
+            related(ctx, EntityKind::Artist, self.0.artist_id(), Artist).await
+        }
+
+        /// All its main artists, in the catalogue's order. Each of them has every count whole.
+        async fn artists(&self, ctx: &Context<'_>) -> Result<Vec<Artist>, ApiError> {
+            artists(ctx, self.0.main_artist_ids()).await
+        }
+
+        /// Everybody who takes part, main artists first, then remixers, then featured artists.
+        async fn credits(&self, ctx: &Context<'_>) -> Result<Vec<Credit>, ApiError> {
+            credits(ctx, &self.0).await
+        }
+
+        /// Its genres in alphabetical order: the catalogue's, or else those that events named with its songs, up to 20.
+        async fn genres(&self) -> Vec<&str> {
+            self.0.genres.iter().map(|genre| &**genre).collect()
+        }
+
+        /// The day it was released; null while the catalogue does not say.
+        async fn released_on(&self) -> Option<Date> {
+            self.0.released_on.map(Date)
         }
     }
 
@@ -275,6 +308,29 @@ measurables! {
 
     [/// An artist, with everything credited to them.
     #[Object]] Artist {
+        /// Counters of what they are featured on, over a window: plays and the rest of songs and albums of others,
+        /// whole, and not part of `metrics`. Public counters are for listeners too, the rest belongs to the main
+        /// artists of many works and is for admins.
+        pub async fn featured_metrics(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")] during: WindowInput,
+            #[graphql(desc = "The zone that calendar periods are meant in.", default_with = "TimeZone::UTC")]
+            time_zone: TimeZone,
+        ) -> Result<Metrics, ApiError> {
+            let window = ctx.analytics().window(during.parse()?, time_zone.0);
+            let entity = EntityRef { kind: EntityKind::FeaturedArtist, id: self.0.entity.id.clone() };
+            let is_own = ctx.viewer().is_some_and(|viewer| viewer.owns(None));
+            let subject = Subject { entity, country: None, is_own };
+            Metrics::load(ctx, subject, window, need_of(&ctx.field())).await
+        }
+
+        /// Their genres in alphabetical order: the catalogue's, or else those that events named with their songs, up
+        /// to 20.
+        async fn genres(&self) -> Vec<&str> {
+            self.0.genres.iter().map(|genre| &**genre).collect()
+        }
+
         /// How many follow them at the end of a UTC day: follows minus unfollows since the beginning. For everybody.
         #[graphql(complexity = "10")]
         async fn followers(
@@ -303,7 +359,8 @@ measurables! {
             people::overlap(ctx, &these, &other.entity, window).await.map(Some)
         }
 
-        /// Their songs, highest first, ties by id; songs with nothing are left out.
+        /// Their songs, highest first, ties by id; songs with nothing are left out. Theirs is what has them as a main
+        /// artist or remixer.
         #[graphql(complexity = "20 + first.clamp(0, 100) as usize * child_complexity")]
         async fn top_songs(
             &self,
@@ -323,7 +380,8 @@ measurables! {
                 .collect())
         }
 
-        /// Their albums, highest first, ties by id; albums with nothing are left out.
+        /// Their albums, highest first, ties by id; albums with nothing are left out. Theirs is what has them as a main
+        /// artist or remixer.
         #[graphql(complexity = "20 + first.clamp(0, 100) as usize * child_complexity")]
         async fn top_albums(
             &self,
@@ -394,11 +452,24 @@ async fn top_markets(
 async fn related<T>(
     ctx: &Context<'_>,
     kind: EntityKind,
-    id: Option<&std::sync::Arc<str>>,
+    id: Option<&Arc<str>>,
     make: impl Fn(CatalogueEntry) -> T,
 ) -> Result<Option<T>, ApiError> {
     let Some(id) = id else { return Ok(None) };
     Ok(find_entry(ctx, &EntityRef { kind, id: id.clone() }).await?.map(make))
+}
+
+async fn artists(ctx: &Context<'_>, ids: impl Iterator<Item = &Arc<str>>) -> Result<Vec<Artist>, ApiError> {
+    let artists: Vec<EntityRef> = ids.map(|id| EntityRef { kind: EntityKind::Artist, id: id.clone() }).collect();
+    let mut entries = ctx.loader().load_many(artists.iter().cloned()).await?;
+    let entry = |artist| entries.remove(&artist).unwrap_or_else(|| CatalogueEntry::bare(artist));
+    Ok(artists.into_iter().map(entry).map(Artist).collect())
+}
+
+async fn credits(ctx: &Context<'_>, entry: &CatalogueEntry) -> Result<Vec<Credit>, ApiError> {
+    let artists = artists(ctx, entry.credits.iter().map(|credit| &credit.artist_id)).await?;
+    let roles = entry.credits.iter().map(|credit| credit.role.into());
+    Ok(artists.into_iter().zip(roles).map(|(artist, role)| Credit { artist, role }).collect())
 }
 
 async fn top_works(
@@ -545,7 +616,7 @@ impl From<CatalogueEntry> for Measurable {
             EntityKind::Song => Song(entry).into(),
             EntityKind::Album => Album(entry).into(),
             EntityKind::Playlist => Playlist(entry).into(),
-            EntityKind::Artist => Artist(entry).into(),
+            EntityKind::Artist | EntityKind::FeaturedArtist => Artist(entry).into(),
         }
     }
 }

@@ -140,6 +140,7 @@ fn need_of_field(name: &str) -> Need {
     match name {
         "plays" => counters(&[Counter::Plays]),
         "streams" => counters(&[Counter::Streams]),
+        "directStreams" => counters(&[Counter::DirectStreams]),
         "skips" => counters(&[Counter::Skips]),
         "listeningTimeMs" => counters(&[Counter::ListeningMs]),
         "likes" => counters(&[Counter::Likes]),
@@ -214,6 +215,12 @@ impl Metrics {
     /// Plays of 30 seconds and more, or of unknown length.
     async fn streams(&self) -> Long {
         self.count(Counter::Streams)
+    }
+
+    /// Streams played from this very album; `streams` of an album are those of its songs, wherever played.
+    /// Only albums have them: 0 of anything else.
+    async fn direct_streams(&self) -> Long {
+        self.count(Counter::DirectStreams)
     }
 
     /// Plays that a person ended before 30 seconds. For the artist and admins.

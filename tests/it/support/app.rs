@@ -102,7 +102,9 @@ impl App {
         let mut core_settings = CoreSettings::of(&settings, clock.clone());
         core_settings.observer = Some(Arc::new(move |sql: &str| {
             // Looking for other processes' commits goes on by itself, whatever is asked.
-            let is_look = sql.contains("audience_segment") || sql.contains("SELECT MAX(occurred_at_ms)");
+            let is_look = sql.contains("audience_segment")
+                || sql.contains("sequence_block")
+                || sql.contains("SELECT MAX(occurred_at_ms)");
             if !is_look {
                 counter.fetch_add(1, Ordering::SeqCst);
             }
