@@ -4,6 +4,7 @@ pub mod analytics;
 pub mod app;
 pub mod audience;
 pub mod auth;
+pub mod charts;
 pub mod cli;
 pub mod config;
 pub mod db;

@@ -12,6 +12,7 @@ mod m20261122_000003_create_audience;
 mod m20261122_000004_create_catalogue;
 mod m20261122_000005_create_lease;
 mod m20261125_000006_create_genre;
+mod m20261125_000010_create_chart;
 
 /// Each table that Citus would distribute, and by which column. All are strings (or, for `event`, a
 /// hash), none is ever updated. Tables that are not named here are local or reference tables.
@@ -21,6 +22,7 @@ pub const DISTRIBUTION: &[(&str, &str)] = &[
     ("money_rollup", "entity_id"),
     ("audience", "entity_id"),
     ("listener", "user_id"),
+    ("chart_entry", "entity_id"),
 ];
 
 pub struct Migrator;
@@ -35,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000004_create_catalogue::Migration),
             Box::new(m20261122_000005_create_lease::Migration),
             Box::new(m20261125_000006_create_genre::Migration),
+            Box::new(m20261125_000010_create_chart::Migration),
         ]
     }
 }

@@ -10,8 +10,9 @@ use reader::Reader;
 
 use crate::{
     auth::Verifier,
+    charts::ChartSettings,
     db::DatabaseSettings,
-    domain::{counting::CountingRules, event::AcceptRules, window::DAY_MS},
+    domain::{chart::Calendar, counting::CountingRules, event::AcceptRules, window::DAY_MS},
     graphql::DocumentLimits,
     http::{HttpSettings, SocketSettings},
     ingest::IngestLimits,
@@ -36,6 +37,7 @@ pub struct Settings {
     pub cache_for: Duration,
     /// How often open listener sets are merged into stored ones.
     pub merge_interval: Duration,
+    pub charts: ChartSettings,
 }
 
 /// How tokens are checked, and signed where a secret is at hand.
@@ -125,6 +127,7 @@ pub fn parse(environment: BTreeMap<String, String>, file: Option<&str>, key: Key
         introspection: reader.flag("INTROSPECTION", true),
         cache_for: reader.seconds("CACHE_FOR", Duration::from_secs(1)),
         merge_interval: reader.some_seconds("AUDIENCE_MERGE_INTERVAL", Duration::from_secs(30)),
+        charts: charts(&mut reader),
         auth,
     };
     reader.finish()?;
@@ -231,6 +234,18 @@ fn ingest(reader: &mut Reader, request_size_bytes_max: usize) -> IngestLimits {
         queue_size_bytes_max,
         commit_wait: reader.some_seconds("COMMIT_WAIT", Duration::from_secs(10)),
     }
+}
+
+/// Longer than this a period cannot settle: the job looks so far back.
+const CHART_SETTLE_MAX: Duration = Duration::from_secs(7 * 86_400);
+
+fn charts(reader: &mut Reader) -> ChartSettings {
+    let settle = reader.seconds("CHART_SETTLE", Duration::from_secs(6 * 3_600));
+    if settle > CHART_SETTLE_MAX {
+        reader.problem("CHART_SETTLE", "must be at most 604800, which is a week");
+    }
+    let week_starts_on = reader.parse("CHART_WEEK_STARTS_ON", "a day of the week such as friday", chrono::Weekday::Fri);
+    ChartSettings { calendar: Calendar { week_starts_on }, settle }
 }
 
 fn documents(reader: &mut Reader) -> DocumentLimits {

@@ -5,6 +5,7 @@ use async_graphql::{Context, dataloader::DataLoader};
 use super::{error::ApiError, loader::AnalyticsLoader};
 use crate::{
     analytics::Analytics,
+    charts::Charts,
     domain::{error::ErrorKind, viewer::Viewer},
     ingest::Ingest,
     live::Hub,
@@ -16,6 +17,7 @@ pub struct Services {
     pub analytics: Analytics,
     pub ingest: Ingest,
     pub hub: Hub,
+    pub charts: Charts,
 }
 
 /// Who asks; absent for an anonymous request.
@@ -25,6 +27,7 @@ pub trait ContextExt {
     fn analytics(&self) -> &Analytics;
     fn ingest(&self) -> &Ingest;
     fn hub(&self) -> &Hub;
+    fn charts(&self) -> &Charts;
     fn loader(&self) -> &DataLoader<AnalyticsLoader>;
     fn viewer(&self) -> Option<&Viewer>;
     fn require_viewer(&self) -> Result<&Viewer, ApiError>;
@@ -41,6 +44,10 @@ impl ContextExt for Context<'_> {
 
     fn hub(&self) -> &Hub {
         &self.data_unchecked::<Services>().hub
+    }
+
+    fn charts(&self) -> &Charts {
+        &self.data_unchecked::<Services>().charts
     }
 
     fn loader(&self) -> &DataLoader<AnalyticsLoader> {

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     domain::{
+        chart,
         counting::Counter,
         entity,
         event::{NewEvent, RejectCode, Rejection},
@@ -91,6 +92,18 @@ pub enum EntityKind {
     Playlist,
     /// An artist, with everything credited to them.
     Artist,
+}
+
+/// How often charts are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "chart::Cadence")]
+pub enum Cadence {
+    /// Charts of single UTC days.
+    Daily,
+    /// Charts of seven UTC days; from Friday to Thursday unless the platform has chosen another day.
+    Weekly,
+    /// Charts of calendar months in UTC.
+    Monthly,
 }
 
 /// What entities are ranked by and timelines have columns for.

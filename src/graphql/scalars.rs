@@ -1,7 +1,7 @@
 //! Scalars: how values look on the wire.
 
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
-use chrono::{DateTime as Instant, SecondsFormat, Utc};
+use chrono::{DateTime as Instant, NaiveDate, SecondsFormat, Utc};
 use chrono_tz::Tz;
 
 use super::error::ApiError;
@@ -43,6 +43,24 @@ impl ScalarType for DateTime {
     fn to_value(&self) -> Value {
         let instant = self.0.and_then(Instant::<Utc>::from_timestamp_millis);
         instant.map_or(Value::Null, |instant| Value::String(instant.to_rfc3339_opts(SecondsFormat::Millis, true)))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Date(pub NaiveDate);
+
+/// A day of the UTC calendar: `2026-11-22`.
+#[Scalar(name = "Date", specified_by_url = "https://scalars.graphql.org/andimarek/local-date")]
+impl ScalarType for Date {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let Value::String(text) = &value else { return Err(InputValueError::expected_type(value)) };
+        // Ten letters: the calendar itself goes far past the year 9999.
+        let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|_| text.len() == 10);
+        day.map(Self).ok_or_else(|| InputValueError::custom("is not a day such as 2026-11-22"))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.to_string())
     }
 }
 

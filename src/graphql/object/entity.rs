@@ -6,6 +6,7 @@
 use async_graphql::{Context, ID, Interface, Object};
 
 use super::{
+    chart::{self, ChartEntry},
     metrics::{Metrics, need_of},
     ranking::{RankedAlbum, RankedSong},
     timeline::{BUCKETS_MAX, Timeline},
@@ -22,7 +23,7 @@ use crate::{
         context::ContextExt,
         error::ApiError,
         guard::forbidden,
-        input::{Granularity, Metric, WindowInput, page_size},
+        input::{Cadence, Granularity, Metric, WindowInput, page_size},
         scalars::{Long, TimeZone},
     },
 };
@@ -145,6 +146,17 @@ macro_rules! measurable {
                 timeline(ctx, &self.0, during, every, time_zone)
             }
 
+            /// The newest charts of the whole platform that it was on, the newest first.
+            #[graphql(complexity = "10 + first.clamp(0, 200) as usize * child_complexity")]
+            pub async fn chart_history(
+                &self,
+                ctx: &Context<'_>,
+                #[graphql(desc = "Which charts.", default_with = "Cadence::Weekly")] cadence: Cadence,
+                #[graphql(desc = "How many, 1 to 200.", default = 12)] first: i32,
+            ) -> Result<Vec<ChartEntry>, ApiError> {
+                chart::history(ctx, &self.0.entity, cadence, first).await
+            }
+
             $($own)*
         }
     };
@@ -234,6 +246,17 @@ impl Artist {
         time_zone: TimeZone,
     ) -> Result<Timeline, ApiError> {
         timeline(ctx, &self.0, during, every, time_zone)
+    }
+
+    /// The newest charts of the whole platform that they were on, the newest first.
+    #[graphql(complexity = "10 + first.clamp(0, 200) as usize * child_complexity")]
+    pub async fn chart_history(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which charts.", default_with = "Cadence::Weekly")] cadence: Cadence,
+        #[graphql(desc = "How many, 1 to 200.", default = 12)] first: i32,
+    ) -> Result<Vec<ChartEntry>, ApiError> {
+        chart::history(ctx, &self.0.entity, cadence, first).await
     }
 
     /// Their songs, highest first, ties by id; songs with nothing are left out.
@@ -359,6 +382,13 @@ pub async fn entries_of(ctx: &Context<'_>, ranked: &[RankedEntity]) -> Result<Ve
             default_with = "TimeZone::UTC",
             desc = "The zone whose calendar cuts the buckets."
         )
+    ),
+    field(
+        name = "chart_history",
+        ty = "Vec<ChartEntry>",
+        desc = "The newest charts of the whole platform that it was on, the newest first; none for playlists.",
+        arg(name = "cadence", ty = "Cadence", default_with = "Cadence::Weekly", desc = "Which charts."),
+        arg(name = "first", ty = "i32", default = 12, desc = "How many, 1 to 200.")
     )
 )]
 pub enum Measurable {

@@ -1,5 +1,6 @@
 //! The schema's types, a file per subject. They are ours, never database rows.
 
+pub mod chart;
 pub mod entity;
 pub mod event;
 pub mod metrics;
