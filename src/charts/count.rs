@@ -49,8 +49,7 @@ impl Charts {
     /// The one place where charts get their numbers, one way for each kind of series.
     async fn totals(&self, series: &Series, period: Window) -> Result<Vec<(Arc<str>, i64)>, DbError> {
         let (conn, days) = (self.database.reader(), chart::days_of(period));
-        let totals =
-            chart_totals::Totals { of: series.of, counter: Counter::Streams, days: &days, places: PLACES };
+        let totals = chart_totals::Totals { of: series.of, counter: Counter::Streams, days: &days, places: PLACES };
         if let Some(genre) = &series.genre {
             return chart_totals::list_highest_of_genre(conn, &totals, genre).await;
         }

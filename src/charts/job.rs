@@ -1,6 +1,6 @@
 //! The job: which periods are due, and writing their charts. One process at a time, killable at any point.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::AddAssign, sync::Arc};
 
 use super::Charts;
 use crate::{
@@ -28,8 +28,8 @@ pub const KINDS: [EntityKind; 3] = [EntityKind::Song, EntityKind::Album, EntityK
 /// A stretch of time whose charts are to be there.
 #[derive(Debug, Clone)]
 pub struct Order {
-    pub kinds: Vec<EntityKind>,
-    pub cadences: Vec<Cadence>,
+    pub of: EntityKind,
+    pub cadence: Cadence,
     /// Every ended period that holds any instant of `[from_ms, to_ms)`.
     pub from_ms: i64,
     pub to_ms: i64,
@@ -47,6 +47,14 @@ pub struct Report {
     pub revised: u64,
 }
 
+impl AddAssign for Report {
+    fn add_assign(&mut self, other: Self) {
+        self.periods += other.periods;
+        self.published += other.published;
+        self.revised += other.revised;
+    }
+}
+
 /// The charts of one kind for one period.
 struct Step {
     period: Window,
@@ -54,13 +62,15 @@ struct Step {
 }
 
 /// One kind and cadence in the works.
-struct Run<'a> {
+struct Run {
     holder: String,
     /// What is counted later than this is not in its charts.
     began_ms: i64,
     /// Series in which something was written, and the period up to which they have been followed since.
     touched: HashMap<Series, i64>,
-    report: &'a mut Report,
+    /// The beginnings of periods that were counted as a whole.
+    counted: Vec<i64>,
+    report: Report,
 }
 
 /// Periods back that the regular look goes: a process may have been down for so long.
@@ -79,36 +89,28 @@ impl Charts {
     /// Where no chart was ever written, only the newest period is due; the past is for [`Self::run`].
     pub async fn look(&self) -> Result<Report, DbError> {
         let mut report = Report::default();
-        for (kind, cadence) in pairs(&KINDS, &Cadence::ALL) {
+        for (kind, cadence) in KINDS.into_iter().flat_map(|kind| Cadence::ALL.map(|cadence| (kind, cadence))) {
             let steps = self.due(kind, cadence).await?;
             if !steps.is_empty() {
-                self.work(kind, cadence, &steps, &mut report, &|_, _, _| {}).await?;
+                report += self.work(kind, cadence, &steps, &|_| {}).await?;
             }
         }
         Ok(report)
     }
 
-    /// Writes the charts of a stretch of time, oldest first; says before each period what it is about.
+    /// Writes the charts of a stretch of time, oldest first; says before each period which one it is.
     ///
     /// Errors: [`DbError::LeaseHeld`] while another process writes charts. Cut off, it can be run again.
-    pub async fn run(
-        &self,
-        order: &Order,
-        on_period: impl Fn(EntityKind, Cadence, Window),
-    ) -> Result<Report, DbError> {
-        let mut report = Report::default();
-        for (kind, cadence) in pairs(&order.kinds, &order.cadences) {
-            let recount = order.recount;
-            let periods = self.periods(order, cadence).await?;
-            let steps: Vec<Step> = periods.into_iter().map(|period| Step { period, recount }).collect();
-            self.work(kind, cadence, &steps, &mut report, &on_period).await?;
-        }
-        Ok(report)
+    pub async fn run(&self, order: &Order, on_period: impl Fn(Window)) -> Result<Report, DbError> {
+        let recount = order.recount;
+        let periods = self.periods(order).await?;
+        let steps: Vec<Step> = periods.into_iter().map(|period| Step { period, recount }).collect();
+        self.work(order.of, order.cadence, &steps, &on_period).await
     }
 
     /// The periods of an order: from the first day on that has anything, up to the newest ended one.
-    pub async fn periods(&self, order: &Order, cadence: Cadence) -> Result<Vec<Window>, DbError> {
-        let calendar = self.settings.calendar;
+    pub async fn periods(&self, order: &Order) -> Result<Vec<Window>, DbError> {
+        let (calendar, cadence) = (self.settings.calendar, order.cadence);
         let from_ms = calendar.period_of(cadence, order.from_ms).from_ms;
         let Some(first_day) = rollups::find_next_day(self.database.reader(), from_ms).await? else {
             return Ok(Vec::new());
@@ -126,8 +128,7 @@ impl Charts {
         let periods = std::iter::successors(Some(newest), |period| Some(calendar.before(cadence, *period)));
         let periods: Vec<Window> = periods.take(looked_back(cadence)).collect();
         for period in periods.into_iter().rev() {
-            let counted_at =
-                charts::find_counted_at(self.database.reader(), kind, cadence, period.from_ms).await?;
+            let counted_at = charts::find_counted_at(self.database.reader(), kind, cadence, period.from_ms).await?;
             let settles_at = period.to_ms.saturating_add(settle_ms);
             let is_due = match counted_at {
                 Some(counted_at) => counted_at < settles_at && settles_at <= now_ms,
@@ -146,18 +147,18 @@ impl Charts {
         kind: EntityKind,
         cadence: Cadence,
         steps: &[Step],
-        report: &mut Report,
-        on_period: &impl Fn(EntityKind, Cadence, Window),
-    ) -> Result<(), DbError> {
+        on_period: &impl Fn(Window),
+    ) -> Result<Report, DbError> {
         let (holder, began_ms) = (uuid::Uuid::new_v4().to_string(), self.clock.now_ms());
-        let mut run = Run { holder, began_ms, touched: HashMap::new(), report };
+        let report = Report::default();
+        let mut run = Run { holder, began_ms, touched: HashMap::new(), counted: Vec::new(), report };
         let conn = self.database.writer();
         if !leases::try_acquire(conn, LEASE, &run.holder, began_ms, LEASE_MS).await? {
             return Err(DbError::LeaseHeld(LEASE));
         }
         let done = self.publish_periods(kind, cadence, steps, &mut run, on_period).await;
         leases::release(conn, LEASE, &run.holder).await?;
-        done
+        done.map(|()| run.report)
     }
 
     async fn publish_periods(
@@ -165,11 +166,11 @@ impl Charts {
         kind: EntityKind,
         cadence: Cadence,
         steps: &[Step],
-        run: &mut Run<'_>,
-        on_period: &impl Fn(EntityKind, Cadence, Window),
+        run: &mut Run,
+        on_period: &impl Fn(Window),
     ) -> Result<(), DbError> {
         for step in steps {
-            on_period(kind, cadence, step.period);
+            on_period(step.period);
             self.publish_period(kind, cadence, step, run).await?;
             run.report.periods += 1;
         }
@@ -179,8 +180,8 @@ impl Charts {
             }
         }
         // Last: what is cut off before is looked at again, and later charts follow it then.
-        for step in steps {
-            charts::mark_counted(self.database.writer(), kind, cadence, step.period.from_ms, run.began_ms).await?;
+        for period_start in &run.counted {
+            charts::mark_counted(self.database.writer(), kind, cadence, *period_start, run.began_ms).await?;
         }
         Ok(())
     }
@@ -191,10 +192,13 @@ impl Charts {
         kind: EntityKind,
         cadence: Cadence,
         step: &Step,
-        run: &mut Run<'_>,
+        run: &mut Run,
     ) -> Result<(), DbError> {
         let conn = self.database.reader();
         let counted_at = charts::find_counted_at(conn, kind, cadence, step.period.from_ms).await?;
+        if step.recount || counted_at.is_none() {
+            run.counted.push(step.period.from_ms);
+        }
         for series in self.series(kind, cadence, step.period).await? {
             let existing = self.find_chart(&series, step.period).await?;
             // Written by a run that was cut off, perhaps before the later charts followed.
@@ -231,7 +235,7 @@ impl Charts {
         series: &Series,
         period: Window,
         existing: Option<&ChartRow>,
-        run: &mut Run<'_>,
+        run: &mut Run,
     ) -> Result<bool, DbError> {
         let previous = self.previous(series, period).await?;
         let past = Past { previous, ..Past::default() };
@@ -244,13 +248,10 @@ impl Charts {
 
     /// Writes a published chart anew where an earlier one has changed what it says of the past. Its order and
     /// its numbers stay as they were published.
-    async fn follow(&self, chart: &ChartRow, run: &mut Run<'_>) -> Result<bool, DbError> {
+    async fn follow(&self, chart: &ChartRow, run: &mut Run) -> Result<bool, DbError> {
         let entries = charts::list_entries(self.database.reader(), chart).await?;
-        let ranked: Vec<(Arc<str>, i64)> = entries
-            .into_iter()
-            .filter(|entry| entry.position.is_some())
-            .map(|entry| (entry.id, entry.value))
-            .collect();
+        let ranked: Vec<(Arc<str>, i64)> =
+            entries.into_iter().filter(|entry| entry.position.is_some()).map(|entry| (entry.id, entry.value)).collect();
         let previous = self.previous(&chart.series, chart.period).await?;
         let past = Past { previous, ..Past::default() };
         self.write(&chart.series, chart.period, Some(chart), &ranked, past, run).await
@@ -263,26 +264,24 @@ impl Charts {
         existing: Option<&ChartRow>,
         ranked: &[(Arc<str>, i64)],
         mut past: Past,
-        run: &mut Run<'_>,
+        run: &mut Run,
     ) -> Result<bool, DbError> {
         let places = past.places();
         for (id, _) in ranked.iter().filter(|(id, _)| !places.contains_key(id)) {
-            if let Some(last) =
-                charts::find_last_entry(self.database.reader(), series, period.from_ms, id).await?
-            {
+            if let Some(last) = charts::find_last_entry(self.database.reader(), series, period.from_ms, id).await? {
                 past.earlier.insert(id.clone(), last);
             }
         }
         let entries = chart::entries(period, ranked, &past);
-        if let Some(existing) = existing {
-            if charts::list_entries(self.database.reader(), existing).await? == entries {
-                return Ok(false);
-            }
+        if let Some(existing) = existing
+            && charts::list_entries(self.database.reader(), existing).await? == entries
+        {
+            return Ok(false);
         }
         let revision = existing.map_or(0, |chart| chart.revision) + 1;
         let chart = ChartRow { series: series.clone(), period, revision, published_at_ms: run.began_ms };
         self.store(&chart, &entries, &run.holder).await?;
-        *(if revision == 1 { &mut run.report.published } else { &mut run.report.revised }) += 1;
+        *if revision == 1 { &mut run.report.published } else { &mut run.report.revised } += 1;
         Ok(true)
     }
 
@@ -313,8 +312,4 @@ impl Charts {
         let chart = charts::find_newest(self.database.reader(), series, period.from_ms).await?;
         Ok(chart.filter(|chart| chart.period == period))
     }
-}
-
-fn pairs(kinds: &[EntityKind], cadences: &[Cadence]) -> Vec<(EntityKind, Cadence)> {
-    kinds.iter().flat_map(|kind| cadences.iter().map(|cadence| (*kind, *cadence))).collect()
 }

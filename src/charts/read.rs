@@ -64,9 +64,7 @@ impl Charts {
             let ids: Vec<Arc<str>> = asked().map(|key| key.entity.id.clone()).collect();
             let Some(first) = asked().map(|key| key.first).max() else { continue };
             let mut entries: HashMap<Arc<str>, Vec<(Window, Entry)>> = HashMap::new();
-            for (period, entry) in
-                charts::list_history(self.database.reader(), kind, cadence, &ids, first).await?
-            {
+            for (period, entry) in charts::list_history(self.database.reader(), kind, cadence, &ids, first).await? {
                 entries.entry(entry.id.clone()).or_default().push((period, entry));
             }
             for key in asked() {

@@ -178,7 +178,9 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "Which kind of entity: songs, albums or artists.")] of: EntityKind,
         #[graphql(desc = "How often these charts are published.", default_with = "Cadence::Weekly")] cadence: Cadence,
-        #[graphql(desc = "Any day of the period, not later than today; the newest chart if left out.")] on: Option<Date>,
+        #[graphql(desc = "Any day of the period, not later than today; the newest chart if left out.")] on: Option<
+            Date,
+        >,
         #[graphql(desc = "Only entities of this genre.")] genre: Option<String>,
         #[graphql(desc = "Only what was streamed in this country.")] country: Option<CountryCode>,
     ) -> Result<Option<Chart>, ApiError> {

@@ -6,6 +6,8 @@ mod support;
 mod access;
 mod auth;
 mod bad_input;
+mod charts;
+mod charts_of_real_data;
 mod clients;
 mod examples;
 mod faults;

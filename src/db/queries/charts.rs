@@ -207,10 +207,8 @@ pub async fn mark_counted<C: ConnectionTrait>(
     period_start: i64,
     now_ms: i64,
 ) -> Result<(), DbError> {
-    let mut sql = SqlBuilder::new(
-        conn,
-        "INSERT INTO chart_period (entity_kind, cadence, period_start, counted_at_ms) VALUES (",
-    );
+    let mut sql =
+        SqlBuilder::new(conn, "INSERT INTO chart_period (entity_kind, cadence, period_start, counted_at_ms) VALUES (");
     sql.bind(of.code()).push(", ").bind(cadence.code()).push(", ").bind(period_start).push(", ").bind(now_ms);
     sql.push(") ON CONFLICT (entity_kind, cadence, period_start) DO UPDATE SET counted_at_ms = excluded.counted_at_ms");
     conn.execute_raw(sql.build(conn)).await?;
