@@ -8,7 +8,7 @@ use crate::{
     domain::{
         chart::{self, Candidate, PLACES, Series},
         counting::Counter,
-        entity::EntityRef,
+        entity::{EntityKind, EntityRef},
         measure::{MeasureKey, Metric},
         window::Window,
     },
@@ -19,17 +19,36 @@ const ROWS_AT_ONCE: usize = 500_000;
 /// Entities whose listeners are read at once.
 const TIED_AT_ONCE: usize = 500;
 
+/// Sums by entity: of one genre, or of the whole platform.
+pub(super) type Totals = HashMap<Option<Arc<str>>, Vec<(Arc<str>, i64)>>;
+
 impl Charts {
-    /// The first [`PLACES`] entities of a period in their order, with their streams.
+    /// Everybody who may enter the charts of a period: of the whole platform and of each genre the highest sums,
+    /// and whoever ties with the last place.
     ///
-    /// `places` are those of the chart before. Source: the day rows of the rollup; listeners where streams tie.
-    pub(super) async fn count(
+    /// The one place where charts get their numbers. Source: the day rows of the rollup, read once for all.
+    pub(super) async fn totals(&self, of: EntityKind, period: Window) -> Result<Totals, DbError> {
+        let (conn, days) = (self.database.scanner(), chart::days_of(period));
+        let question = chart_totals::Totals { of, counter: Counter::Streams, days: &days, places: PLACES };
+        let mut totals = Totals::new();
+        for piece in chart_totals::list_pieces(conn, &question, ROWS_AT_ONCE).await? {
+            for (genre, id, value) in chart_totals::list_highest(conn, &question, &piece).await? {
+                totals.entry(genre).or_default().push((id, value));
+            }
+            totals.values_mut().for_each(keep_highest);
+        }
+        Ok(totals)
+    }
+
+    /// The first [`PLACES`] of those who may enter a chart, in their order. `places` are those of the chart
+    /// before. Listeners are asked for where streams tie.
+    pub(super) async fn rank(
         &self,
         series: &Series,
         period: Window,
+        totals: Vec<(Arc<str>, i64)>,
         places: &HashMap<Arc<str>, i32>,
     ) -> Result<Vec<(Arc<str>, i64)>, DbError> {
-        let totals = self.totals(series, period).await?;
         let candidates = totals.into_iter().map(|(id, value)| {
             let previous = places.get(&id).copied();
             Candidate { id, value, listeners: 0, previous }
@@ -42,27 +61,6 @@ impl Charts {
             ranked.extend(self.untie(series, period, tied, PLACES - ranked.len()).await?);
         }
         Ok(ranked.into_iter().map(|candidate| (candidate.id, candidate.value)).collect())
-    }
-
-    /// Everybody who may enter the chart: the highest sums, and whoever ties with the last place.
-    ///
-    /// The one place where charts get their numbers, one way for each kind of series.
-    async fn totals(&self, series: &Series, period: Window) -> Result<Vec<(Arc<str>, i64)>, DbError> {
-        let (conn, days) = (self.database.reader(), chart::days_of(period));
-        let totals = chart_totals::Totals { of: series.of, counter: Counter::Streams, days: &days, places: PLACES };
-        if let Some(genre) = &series.genre {
-            return chart_totals::list_highest_of_genre(conn, &totals, genre).await;
-        }
-        let (mut highest, mut at_least) = (Vec::new(), 1);
-        for piece in chart_totals::list_pieces(conn, &totals, ROWS_AT_ONCE).await? {
-            highest.extend(chart_totals::list_highest(conn, &totals, &piece, at_least).await?);
-            highest.sort_unstable_by_key(|(_, value)| Reverse(*value));
-            if let Some((_, last)) = highest.get(PLACES - 1) {
-                at_least = *last;
-                highest.truncate(highest.partition_point(|(_, value)| *value >= at_least));
-            }
-        }
-        Ok(highest)
     }
 
     /// The first `room` of entities that tie in streams. They come in the order of their places before and ids.
@@ -111,5 +109,14 @@ impl Charts {
                 ..candidate.clone()
             })
             .collect())
+    }
+}
+
+/// Drops what cannot enter the chart any more.
+fn keep_highest(sums: &mut Vec<(Arc<str>, i64)>) {
+    sums.sort_unstable_by_key(|(_, value)| Reverse(*value));
+    if let Some((_, last)) = sums.get(PLACES - 1) {
+        let at_least = *last;
+        sums.truncate(sums.partition_point(|(_, value)| *value >= at_least));
     }
 }

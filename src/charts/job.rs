@@ -1,13 +1,16 @@
 //! The job: which periods are due, and writing their charts. One process at a time, killable at any point.
 
-use std::{collections::HashMap, ops::AddAssign, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::AddAssign,
+    sync::Arc,
+};
 
-use super::Charts;
+use super::{Charts, count::Totals};
 use crate::{
     db::{
         DbError,
         queries::{
-            chart_totals,
             charts::{self, ChartRow},
             leases, rollups,
         },
@@ -112,7 +115,7 @@ impl Charts {
     pub async fn periods(&self, order: &Order) -> Result<Vec<Window>, DbError> {
         let (calendar, cadence) = (self.settings.calendar, order.cadence);
         let from_ms = calendar.period_of(cadence, order.from_ms).from_ms;
-        let Some(first_day) = rollups::find_next_day(self.database.reader(), from_ms).await? else {
+        let Some(first_day) = rollups::find_next_day(self.database.scanner(), from_ms).await? else {
             return Ok(Vec::new());
         };
         Ok(calendar.closed_within(cadence, first_day, order.to_ms, self.clock.now_ms()))
@@ -128,7 +131,7 @@ impl Charts {
         let periods = std::iter::successors(Some(newest), |period| Some(calendar.before(cadence, *period)));
         let periods: Vec<Window> = periods.take(looked_back(cadence)).collect();
         for period in periods.into_iter().rev() {
-            let counted_at = charts::find_counted_at(self.database.reader(), kind, cadence, period.from_ms).await?;
+            let counted_at = charts::find_counted_at(self.database.scanner(), kind, cadence, period.from_ms).await?;
             let settles_at = period.to_ms.saturating_add(settle_ms);
             let is_due = match counted_at {
                 Some(counted_at) => counted_at < settles_at && settles_at <= now_ms,
@@ -175,7 +178,7 @@ impl Charts {
             run.report.periods += 1;
         }
         for (series, after_ms) in std::mem::take(&mut run.touched) {
-            for later in charts::list_later(self.database.reader(), &series, after_ms).await? {
+            for later in charts::list_later(self.database.scanner(), &series, after_ms).await? {
                 self.follow(&later, run).await?;
             }
         }
@@ -194,13 +197,22 @@ impl Charts {
         step: &Step,
         run: &mut Run,
     ) -> Result<(), DbError> {
-        let conn = self.database.reader();
-        let counted_at = charts::find_counted_at(conn, kind, cadence, step.period.from_ms).await?;
-        if step.recount || counted_at.is_none() {
-            run.counted.push(step.period.from_ms);
+        let (conn, period) = (self.database.scanner(), step.period);
+        let counted_at = charts::find_counted_at(conn, kind, cadence, period.from_ms).await?;
+        let published = charts::list_of_period(conn, kind, cadence, period.from_ms).await?;
+        let mut published: HashMap<Option<Arc<str>>, ChartRow> =
+            published.into_iter().map(|chart| (chart.series.genre.clone(), chart)).collect();
+        // Where there was nothing, something may have been imported since.
+        let is_counted = step.recount || counted_at.is_none() || !published.contains_key(&None);
+        let mut totals = if is_counted { self.totals(kind, period).await? } else { Totals::new() };
+        if is_counted {
+            run.counted.push(period.from_ms);
         }
-        for series in self.series(kind, cadence, step.period).await? {
-            let existing = self.find_chart(&series, step.period).await?;
+        // A genre that nothing has any more can still have a chart, which is then to be corrected.
+        let genres: BTreeSet<Option<Arc<str>>> = published.keys().chain(totals.keys()).cloned().collect();
+        for genre in genres {
+            let (existing, sums) = (published.remove(&genre), totals.remove(&genre).unwrap_or_default());
+            let series = Series { of: kind, cadence, genre, country: None };
             // Written by a run that was cut off, perhaps before the later charts followed.
             let is_unfinished = existing
                 .as_ref()
@@ -208,52 +220,36 @@ impl Charts {
             let is_touched = is_unfinished || run.touched.contains_key(&series);
             let is_written = match &existing {
                 Some(chart) if !step.recount => is_touched && self.follow(chart, run).await?,
-                _ => self.publish(&series, step.period, existing.as_ref(), run).await?,
+                _ => self.publish(&series, period, existing.as_ref(), sums, run).await?,
             };
             if is_written || is_touched {
-                run.touched.insert(series, step.period.from_ms);
+                run.touched.insert(series, period.from_ms);
             }
         }
         Ok(())
     }
 
-    /// The series of one kind that have or need a chart of a period: the whole platform, and each genre.
-    async fn series(&self, of: EntityKind, cadence: Cadence, period: Window) -> Result<Vec<Series>, DbError> {
-        let conn = self.database.reader();
-        let mut genres = chart_totals::list_genres(conn, of).await?;
-        // A genre that nothing has any more can still have a chart, which is then to be corrected.
-        genres.extend(charts::list_genres(conn, of, cadence, period.from_ms).await?);
-        genres.sort_unstable();
-        genres.dedup();
-        let genres = genres.into_iter().map(|genre| Some(Arc::from(genre)));
-        Ok(std::iter::once(None).chain(genres).map(|genre| Series { of, cadence, genre, country: None }).collect())
-    }
-
-    /// Counts a chart and writes it where it is new or differs from the published one; true if it was written.
+    /// Writes a chart of these sums where it is new or differs from the published one; true if it was written.
     async fn publish(
         &self,
         series: &Series,
         period: Window,
         existing: Option<&ChartRow>,
+        sums: Vec<(Arc<str>, i64)>,
         run: &mut Run,
     ) -> Result<bool, DbError> {
-        let previous = self.previous(series, period).await?;
-        let past = Past { previous, ..Past::default() };
-        let ranked = self.count(series, period, &past.places()).await?;
-        if ranked.is_empty() && existing.is_none() {
-            return Ok(false);
-        }
+        let past = Past { previous: self.previous(series, period).await?, ..Past::default() };
+        let ranked = self.rank(series, period, sums, &past.places()).await?;
         self.write(series, period, existing, &ranked, past, run).await
     }
 
     /// Writes a published chart anew where an earlier one has changed what it says of the past. Its order and
     /// its numbers stay as they were published.
     async fn follow(&self, chart: &ChartRow, run: &mut Run) -> Result<bool, DbError> {
-        let entries = charts::list_entries(self.database.reader(), chart).await?;
+        let entries = charts::list_entries(self.database.scanner(), chart).await?;
         let ranked: Vec<(Arc<str>, i64)> =
             entries.into_iter().filter(|entry| entry.position.is_some()).map(|entry| (entry.id, entry.value)).collect();
-        let previous = self.previous(&chart.series, chart.period).await?;
-        let past = Past { previous, ..Past::default() };
+        let past = Past { previous: self.previous(&chart.series, chart.period).await?, ..Past::default() };
         self.write(&chart.series, chart.period, Some(chart), &ranked, past, run).await
     }
 
@@ -268,13 +264,13 @@ impl Charts {
     ) -> Result<bool, DbError> {
         let places = past.places();
         for (id, _) in ranked.iter().filter(|(id, _)| !places.contains_key(id)) {
-            if let Some(last) = charts::find_last_entry(self.database.reader(), series, period.from_ms, id).await? {
+            if let Some(last) = charts::find_last_entry(self.database.scanner(), series, period.from_ms, id).await? {
                 past.earlier.insert(id.clone(), last);
             }
         }
         let entries = chart::entries(period, ranked, &past);
         if let Some(existing) = existing
-            && charts::list_entries(self.database.reader(), existing).await? == entries
+            && charts::list_entries(self.database.scanner(), existing).await? == entries
         {
             return Ok(false);
         }
@@ -301,15 +297,10 @@ impl Charts {
     /// The entries of the chart immediately before.
     async fn previous(&self, series: &Series, period: Window) -> Result<Vec<Entry>, DbError> {
         let before = self.settings.calendar.before(series.cadence, period);
-        match self.find_chart(series, before).await? {
-            Some(chart) => charts::list_entries(self.database.reader(), &chart).await,
+        let newest = charts::find_newest(self.database.scanner(), series, before.from_ms).await?;
+        match newest.filter(|chart| chart.period == before) {
+            Some(chart) => charts::list_entries(self.database.scanner(), &chart).await,
             None => Ok(Vec::new()),
         }
-    }
-
-    /// The last revision of the chart of exactly this period.
-    async fn find_chart(&self, series: &Series, period: Window) -> Result<Option<ChartRow>, DbError> {
-        let chart = charts::find_newest(self.database.reader(), series, period.from_ms).await?;
-        Ok(chart.filter(|chart| chart.period == period))
     }
 }

@@ -4,10 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use backbeat::{
     charts::{ChartSettings, Charts, Order, Report},
-    db::DbError,
+    db::{
+        DbError,
+        queries::chart_totals::{self, Totals},
+    },
     domain::{
         chart::{Cadence, Calendar},
         clock::ManualClock,
+        counting::Counter,
         entity::EntityKind,
     },
 };
@@ -15,6 +19,7 @@ use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 
 use crate::{
+    import::{backbeat, text},
     on_every_database,
     support::{App, T0, TestDatabase, app::Options, at},
 };
@@ -341,6 +346,43 @@ on_every_database!(two_hundred_places_are_kept_and_ties_at_the_last_are_decided,
     app.stop().await;
 });
 
+on_every_database!(ids_are_cut_into_pieces_that_bound_what_is_sorted, |database| {
+    let app = start(&database).await;
+    // Some songs on every day, many on one day alone.
+    let mut events: Vec<Value> = (0..600)
+        .map(|song| streams(&song.to_string(), W3, &format!("song-{:03}", song * 7 % 600), song % 37 + 1))
+        .collect();
+    for day in 6..=11 {
+        let songs = (0..60).map(|song| {
+            streams(&format!("{day}-{song}"), &format!("2026-06-{day:02}"), &format!("song-{song:03}"), 40)
+        });
+        events.extend(songs);
+    }
+    app.record(&events).await;
+    let days: Vec<i64> = (0..7).map(|day| at("2026-06-05T00:00:00Z") + day * 86_400_000).collect();
+    let totals = Totals { of: EntityKind::Song, counter: Counter::Streams, days: &days, places: 1_000 };
+    let conn = app.core.database.scanner();
+    let whole = (None, None);
+    let mut all = chart_totals::list_highest(conn, &totals, &whole).await.unwrap();
+    all.sort();
+    assert_eq!(all.len(), 600);
+    for rows in [1, 14, 100, 959, 1_000_000] {
+        let pieces = chart_totals::list_pieces(conn, &totals, rows).await.unwrap();
+        let mut together = Vec::new();
+        for piece in &pieces {
+            let of_piece = chart_totals::list_highest(conn, &totals, piece).await.unwrap();
+            // Songs below 60 have a row on each of seven days, the others one.
+            let day_rows: usize = of_piece.iter().map(|(_, id, _)| if &**id < "song-060" { 7 } else { 1 }).sum();
+            assert!(day_rows <= rows.max(14), "{rows}: {day_rows}");
+            together.extend(of_piece);
+        }
+        together.sort();
+        assert_eq!(together, all, "{rows}");
+        assert_eq!(pieces.len() > 1, rows < 1_000_000, "{rows}");
+    }
+    app.stop().await;
+});
+
 on_every_database!(genres_have_charts_of_their_own, |database| {
     let app = start(&database).await;
     app.record(&[
@@ -495,4 +537,37 @@ async fn weeks_begin_when_the_operator_says() {
     let entries = json!({"nodes": [{"node": {"id": "song-b"}}]});
     assert_eq!(data["chart"], json!({"span": span, "publishedAt": "2026-06-15T12:00:00.000Z", "entries": entries}));
     app.stop().await;
+}
+
+#[test]
+fn the_command_publishes_past_charts_and_says_how_many() {
+    let database = TestDatabase::sqlite();
+    let directory = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = backbeat(directory.path(), &[("DATABASE_URL", &database.url)], arguments);
+        (output.status.code(), text(&output.stdout))
+    };
+    let charts = |arguments: &[&str]| run(&[&["job", "run", "charts"], arguments].concat());
+    let said = |line: &str| (Some(0), format!("{line}\n"));
+    assert_eq!(charts(&["--from", "2024-01-01"]), said("0 periods, 0 charts published, 0 revised"));
+    let events = [streams("1", "2024-03-01", "song-a", 3), streams("2", "2024-03-09", "song-b", 2)];
+    let lines: Vec<String> = events.iter().map(Value::to_string).collect();
+    std::fs::write(directory.path().join("events.ndjson"), lines.join("\n")).unwrap();
+    assert_eq!(run(&["import", "events.ndjson"]).0, Some(0));
+    // Two weeks, two days with streams among nine, one month; songs, albums and artists.
+    let march = ["--from", "2024-02-27", "--to", "2024-03-09"];
+    assert_eq!(charts(&march), said("36 periods, 15 charts published, 0 revised"));
+    assert_eq!(charts(&march), said("36 periods, 0 charts published, 0 revised"));
+    let weeks = [&march[..], &["--cadence", "weekly", "--of", "song", "--of", "artist", "--revise"]].concat();
+    assert_eq!(charts(&weeks), said("4 periods, 0 charts published, 0 revised"));
+    for wrong in [
+        &["--from", "2024-02-30"][..],
+        &["--from", "1899-12-31"],
+        &["--from", "10000-01-01"],
+        &["--from", "2024-01-01", "--cadence", "yearly"],
+        &["--from", "2024-01-01", "--of", "playlist"],
+        &[],
+    ] {
+        assert_eq!(charts(wrong), (Some(2), String::new()), "{wrong:?}");
+    }
 }

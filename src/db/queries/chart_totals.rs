@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::ConnectionTrait;
 
 use crate::{
     db::{DbError, bulk::SqlBuilder},
@@ -28,15 +28,16 @@ pub type Piece = (Option<String>, Option<String>);
 
 /// Cuts the ids into pieces that have at most some `rows` day rows each.
 ///
-/// Every piece lies between two neighbouring cuts, and each day is cut after every so many rows of its own:
-/// so no day puts more than its share into a piece.
+/// Each day is cut after every `share` of its rows, and of all days' cuts in their order one in so many is kept
+/// as there are days. A piece then holds as many cuts as there are days, and of each day at most a share for
+/// each cut of its own and one more: two shares for each day in all.
 pub async fn list_pieces<C: ConnectionTrait>(
     conn: &C,
     totals: &Totals<'_>,
     rows: usize,
 ) -> Result<Vec<Piece>, DbError> {
-    let share = (rows / totals.days.len().max(1)).max(1);
-    let share = i64::try_from(share).unwrap_or(i64::MAX);
+    let day_count = totals.days.len().max(1);
+    let share = i64::try_from((rows / day_count / 2).max(1)).unwrap_or(i64::MAX);
     let mut cuts = Vec::new();
     for day in totals.days {
         let mut last = String::new();
@@ -52,78 +53,58 @@ pub async fn list_pieces<C: ConnectionTrait>(
         }
     }
     cuts.sort_unstable();
+    let mut cuts: Vec<String> = cuts.into_iter().skip(day_count - 1).step_by(day_count).collect();
     cuts.dedup();
     let starts = std::iter::once(None).chain(cuts.iter().cloned().map(Some));
     let ends = cuts.iter().cloned().map(Some).chain([None]);
     Ok(starts.zip(ends).collect())
 }
 
-/// The highest sums of one piece that reach `at_least`, ties with the last included, in no order.
+/// An entity's sum, in the order of one genre or, without one, of all entities.
+pub type Sum = (Option<Arc<str>>, Arc<str>, i64);
+
+/// The highest sums of one piece, ties with the last included, in no order: those of all entities, and those
+/// of each genre. What has nothing is left out.
 pub async fn list_highest<C: ConnectionTrait>(
     conn: &C,
     totals: &Totals<'_>,
     (after, until): &Piece,
-    at_least: i64,
-) -> Result<Vec<(Arc<str>, i64)>, DbError> {
-    let mut sql = SqlBuilder::new(conn, &select_placed("entity_id", totals.counter));
-    sql.push(" FROM rollup WHERE grain = ").bind(Grain::Day.code());
+) -> Result<Vec<Sum>, DbError> {
+    // One row an entity. It is read twice, and the days are to be added up once.
+    let sum = format!("SUM({})", totals.counter.column());
+    let counted = format!("WITH counted AS MATERIALIZED (SELECT entity_id, CAST({sum} AS BIGINT) AS value FROM rollup");
+    let mut sql = SqlBuilder::new(conn, &counted);
+    sql.push(" WHERE grain = ").bind(Grain::Day.code());
     sql.push(" AND bucket").bind_list(totals.days);
     sql.push(" AND entity_kind = ").bind(totals.of.code());
-    if let Some(after) = after {
-        sql.push(" AND entity_id > ").bind(after.as_str());
-    }
-    if let Some(until) = until {
-        sql.push(" AND entity_id <= ").bind(until.as_str());
-    }
-    sql.push(&format!(" GROUP BY entity_id HAVING SUM({}) >= ", totals.counter.column())).bind(at_least);
-    sql.push(") AS placed WHERE place <= ").bind(limit(totals.places));
-    sums(conn.query_all_raw(sql.build(conn)).await?)
-}
-
-/// The highest sums of the entities of one genre, ties with the last included, in no order.
-pub async fn list_highest_of_genre<C: ConnectionTrait>(
-    conn: &C,
-    totals: &Totals<'_>,
-    genre: &str,
-) -> Result<Vec<(Arc<str>, i64)>, DbError> {
-    let mut sql = SqlBuilder::new(conn, &select_placed("g.entity_id", totals.counter));
-    // SQLite keeps to the order of a cross join: genre by genre, then each entity's days, and never all days.
-    sql.push(" FROM entity_genre AS g CROSS JOIN rollup AS r WHERE g.genre = ").bind(genre);
-    sql.push(" AND g.entity_kind = ").bind(totals.of.code());
-    sql.push(" AND r.grain = ").bind(Grain::Day.code());
-    sql.push(" AND r.bucket").bind_list(totals.days);
-    sql.push(" AND r.entity_kind = ").bind(totals.of.code()).push(" AND r.entity_id = g.entity_id");
-    sql.push(&format!(" GROUP BY g.entity_id HAVING SUM({}) > 0", totals.counter.column()));
-    sql.push(") AS placed WHERE place <= ").bind(limit(totals.places));
-    sums(conn.query_all_raw(sql.build(conn)).await?)
-}
-
-/// The genres that entities of a kind have.
-pub async fn list_genres<C: ConnectionTrait>(conn: &C, of: EntityKind) -> Result<Vec<String>, DbError> {
-    let mut sql = SqlBuilder::new(conn, "SELECT DISTINCT genre FROM entity_genre WHERE entity_kind = ");
-    sql.bind(of.code());
+    push_piece(&mut sql, "entity_id", after, until);
+    sql.push(&format!(" GROUP BY entity_id HAVING {sum} > 0), "));
+    // Once among all, and once in each genre. No genre has an empty name.
+    sql.push("grouped AS (SELECT '' AS genre, entity_id, value FROM counted UNION ALL ");
+    sql.push("SELECT g.genre, c.entity_id, c.value FROM counted AS c JOIN entity_genre AS g");
+    sql.push(" ON g.entity_id = c.entity_id WHERE g.entity_kind = ").bind(totals.of.code());
+    push_piece(&mut sql, "g.entity_id", after, until);
+    sql.push(" AND g.genre <> ''), ");
+    sql.push(
+        "placed AS (SELECT genre, entity_id, value, RANK() OVER (PARTITION BY genre ORDER BY value DESC) AS place",
+    );
+    sql.push(" FROM grouped) SELECT genre, entity_id, value FROM placed WHERE place <= ");
+    sql.bind(i64::try_from(totals.places).unwrap_or(i64::MAX));
     let rows = conn.query_all_raw(sql.build(conn)).await?;
-    rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
-}
-
-/// The beginning of a statement that goes on behind `FROM` and ends with `) AS placed WHERE place <= …`.
-fn select_placed(id: &str, counter: Counter) -> String {
-    let sum = format!("SUM({})", counter.column());
-    format!(
-        "SELECT id, value FROM (SELECT {id} AS id, CAST({sum} AS BIGINT) AS value, \
-         RANK() OVER (ORDER BY {sum} DESC) AS place"
-    )
-}
-
-fn limit(places: usize) -> i64 {
-    i64::try_from(places).unwrap_or(i64::MAX)
-}
-
-fn sums(rows: Vec<QueryResult>) -> Result<Vec<(Arc<str>, i64)>, DbError> {
     rows.iter()
         .map(|row| {
-            let id: String = row.try_get_by_index(0)?;
-            Ok((id.into(), row.try_get_by_index(1)?))
+            let (genre, id): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+            let genre = (!genre.is_empty()).then(|| genre.into());
+            Ok((genre, id.into(), row.try_get_by_index(2)?))
         })
         .collect()
+}
+
+fn push_piece(sql: &mut SqlBuilder, column: &str, after: &Option<String>, until: &Option<String>) {
+    if let Some(after) = after {
+        sql.push(&format!(" AND {column} > ")).bind(after.as_str());
+    }
+    if let Some(until) = until {
+        sql.push(&format!(" AND {column} <= ")).bind(until.as_str());
+    }
 }

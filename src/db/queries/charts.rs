@@ -112,18 +112,27 @@ pub async fn list_later<C: ConnectionTrait>(
     rows.iter().map(|row| chart(series, row)).collect()
 }
 
-/// The genres that have a chart of this period.
-pub async fn list_genres<C: ConnectionTrait>(
+/// The charts of one kind of the periods that begin at this instant, each in its last revision: of the whole
+/// platform, and of each genre.
+pub async fn list_of_period<C: ConnectionTrait>(
     conn: &C,
     of: EntityKind,
     cadence: Cadence,
     period_start: i64,
-) -> Result<Vec<String>, DbError> {
-    let mut sql = SqlBuilder::new(conn, "SELECT DISTINCT genre FROM chart WHERE entity_kind = ");
-    sql.bind(of.code()).push(" AND cadence = ").bind(cadence.code());
-    sql.push(" AND country = '' AND genre <> '' AND period_start = ").bind(period_start);
+) -> Result<Vec<ChartRow>, DbError> {
+    let columns = "SELECT c.period_start, c.period_end, c.revision, c.published_at_ms, c.genre FROM chart AS c";
+    let mut sql = SqlBuilder::new(conn, columns);
+    sql.push(" WHERE c.entity_kind = ").bind(of.code()).push(" AND c.cadence = ").bind(cadence.code());
+    sql.push(" AND c.country = '' AND c.period_start = ").bind(period_start);
+    sql.push(" AND ").push(&is_last_revision("c"));
     let rows = conn.query_all_raw(sql.build(conn)).await?;
-    rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+    rows.iter()
+        .map(|row| {
+            let genre: String = row.try_get_by_index(4)?;
+            let genre = (!genre.is_empty()).then(|| genre.into());
+            chart(&Series { of, cadence, genre, country: None }, row)
+        })
+        .collect()
 }
 
 /// All entries of a chart: by place, then the drop-outs by their last place.
