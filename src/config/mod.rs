@@ -312,6 +312,8 @@ mod tests {
                 ("PORT", "many"),
                 ("SHUTDOWN_TIMEOUT", "-1"),
                 ("QUEUE_SIZE_MAX", "9"),
+                ("CHART_WEEK_STARTS_ON", "someday"),
+                ("CHART_SETTLE", "604801"),
             ]),
             Some("prot = 1\nhost = \"nowhere\""),
             KeyNeed::Required,
@@ -319,7 +321,8 @@ mod tests {
         .err()
         .unwrap()
         .to_string();
-        for name in ["DATABASE_URL", "PORT", "SHUTDOWN_TIMEOUT", "HOST", "JWT_SECRET", "QUEUE_SIZE_MAX", "prot"] {
+        let named = ["DATABASE_URL", "PORT", "SHUTDOWN_TIMEOUT", "HOST", "JWT_SECRET", "QUEUE_SIZE_MAX", "prot"];
+        for name in named.into_iter().chain(["CHART_WEEK_STARTS_ON", "CHART_SETTLE"]) {
             assert!(problems.contains(name), "{name} is missing in:\n{problems}");
         }
     }

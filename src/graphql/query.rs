@@ -182,7 +182,9 @@ impl Query {
             Date,
         >,
         #[graphql(desc = "Only entities of this genre.")] genre: Option<String>,
-        #[graphql(desc = "Only what was streamed in this country.")] country: Option<CountryCode>,
+        #[graphql(desc = "Only what was streamed in this country. No such charts are published yet.")] country: Option<
+            CountryCode,
+        >,
     ) -> Result<Option<Chart>, ApiError> {
         if of == EntityKind::Playlist {
             return Err(ApiError::invalid("of", "playlists have no charts; ask for SONG, ALBUM or ARTIST"));
