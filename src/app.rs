@@ -13,6 +13,7 @@ use crate::{
     analytics::{Analytics, AnalyticsSettings, RankingQuestion},
     audience::{merge, open::OpenAudience},
     catalogue::{Catalogue, CatalogueParts},
+    charts::{ChartSettings, Charts},
     config::Settings,
     db::{
         Database, DbError, StatementObserver,
@@ -45,6 +46,8 @@ const SLOT_RENEWAL: Duration = Duration::from_secs(15);
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How often closed days are looked through for rows of several slots; a day closes once in 24 hours.
 const FOLD_INTERVAL: Duration = Duration::from_secs(6 * 3_600);
+/// How often it is looked for periods that have ended; a chart is published within so long.
+const CHARTS_INTERVAL: Duration = Duration::from_secs(300);
 /// A database that is not up yet is waited for so long at start.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -70,6 +73,7 @@ pub struct Core {
     pub analytics: Analytics,
     pub catalogue: Catalogue,
     pub hub: Hub,
+    pub charts: Charts,
     pub metrics: Arc<Metrics>,
     pub open_audience: Arc<OpenAudience>,
     pub watermark: Arc<Watermark>,
@@ -88,6 +92,7 @@ pub struct CoreSettings {
     pub limits: IngestLimits,
     pub analytics: AnalyticsSettings,
     pub merge_interval: Duration,
+    pub charts: ChartSettings,
     pub clock: SharedClock,
     /// Sees every statement that reads; for tests.
     pub observer: Option<StatementObserver>,
@@ -101,6 +106,7 @@ impl CoreSettings {
             limits: settings.ingest,
             analytics: settings.analytics,
             merge_interval: settings.merge_interval,
+            charts: settings.charts,
             clock,
             observer: None,
         }
@@ -132,6 +138,7 @@ impl Core {
             settings.analytics,
         );
         let hub = Hub::new(metrics.clone());
+        let charts = Charts::new(database.clone(), analytics.clone(), clock.clone(), settings.charts);
         let observers: Vec<SharedObserver> = vec![Arc::new(analytics.clone()), Arc::new(hub.clone())];
         let observers: Vec<SharedObserver> = vec![Arc::new(WithMembers { merges: merges.clone(), observers })];
         let catalogue_version = Arc::new(CatalogueVersion::default());
@@ -165,6 +172,7 @@ impl Core {
             analytics,
             catalogue,
             hub,
+            charts,
             metrics,
             open_audience,
             watermark,
@@ -274,6 +282,19 @@ async fn fold_slots(database: Database, holder: String, clock: SharedClock) {
             Err(error) => tracing::warn!(error = error_chain(&error), "closed days were not folded"),
         }
         tokio::time::sleep(FOLD_INTERVAL).await;
+    }
+}
+
+/// Publishes the charts of periods that have ended, every few minutes.
+async fn publish_charts(charts: Charts) {
+    loop {
+        tokio::time::sleep(CHARTS_INTERVAL).await;
+        match charts.look().await {
+            Ok(report) if report == Default::default() => {}
+            Ok(report) => tracing::info!(published = report.published, revised = report.revised, "counted charts"),
+            Err(DbError::LeaseHeld(_)) => tracing::debug!("another process writes charts"),
+            Err(error) => tracing::warn!(error = error_chain(&error), "charts were not published, trying again"),
+        }
     }
 }
 
@@ -446,13 +467,15 @@ pub struct App {
 }
 
 impl App {
-    pub fn new(core: Core, settings: &Settings, verifier: Arc<crate::auth::Verifier>) -> Self {
+    pub fn new(mut core: Core, settings: &Settings, verifier: Arc<crate::auth::Verifier>) -> Self {
+        core.tasks.spawn(publish_charts(core.charts.clone()));
         let (stopping, is_stopping) = watch::channel(false);
         let services = Services {
             analytics: core.analytics.clone(),
             catalogue: core.catalogue.clone(),
             ingest: core.ingest.clone(),
             hub: core.hub.clone(),
+            charts: core.charts.clone(),
         };
         let edge = Edge {
             api: GraphqlApi::new(services, settings.documents, settings.introspection, core.metrics.clone()),

@@ -5,6 +5,7 @@ pub mod app;
 pub mod audience;
 pub mod auth;
 pub mod catalogue;
+pub mod charts;
 pub mod cli;
 pub mod config;
 pub mod db;

@@ -13,6 +13,7 @@ mod m20261122_000004_create_catalogue;
 mod m20261122_000005_create_lease;
 mod m20261125_000006_create_genre;
 mod m20261125_000007_create_audience_day;
+mod m20261125_000010_create_chart;
 mod m20261125_000020_extend_catalogue;
 
 /// Each table that Citus would distribute, and by which column. All are strings (or, for `event`, a
@@ -25,6 +26,7 @@ pub const DISTRIBUTION: &[(&str, &str)] = &[
     ("market_day", "country"),
     ("listener", "user_id"),
     ("anonymous_listener", "anonymous_id"),
+    ("chart_entry", "entity_id"),
 ];
 
 pub struct Migrator;
@@ -40,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000005_create_lease::Migration),
             Box::new(m20261125_000006_create_genre::Migration),
             Box::new(m20261125_000007_create_audience_day::Migration),
+            Box::new(m20261125_000010_create_chart::Migration),
             Box::new(m20261125_000020_extend_catalogue::Migration),
         ]
     }

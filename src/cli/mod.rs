@@ -3,6 +3,7 @@
 mod database;
 mod healthcheck;
 mod import;
+mod job;
 mod migrate;
 mod rebuild;
 mod schema;
@@ -42,6 +43,7 @@ enum Command {
     Schema(schema::SchemaArguments),
     Verify(verify::VerifyArguments),
     Rebuild(rebuild::RebuildArguments),
+    Job(job::JobArguments),
     Healthcheck(healthcheck::HealthcheckArguments),
 }
 
@@ -67,6 +69,7 @@ pub fn main() -> ExitCode {
         Command::Schema(arguments) => schema::run(arguments),
         Command::Verify(arguments) => verify::run(config, arguments),
         Command::Rebuild(arguments) => rebuild::run(config, arguments),
+        Command::Job(arguments) => job::run(config, arguments),
         Command::Healthcheck(arguments) => healthcheck::run(config, arguments),
     };
     outcome.unwrap_or_else(|Failure(message)| {

@@ -9,9 +9,13 @@ use super::{Failure, block_on};
 use crate::{
     app::{self, App, Core, CoreSettings},
     auth::{self, Claims},
+    charts::{self, Order},
     config::{self, KeyNeed, Settings},
     demo::{History, Instants, Live, Platform, Shape},
-    domain::clock::{Clock, SystemClock},
+    domain::{
+        chart::Cadence,
+        clock::{Clock, SystemClock},
+    },
     ingest::{Decoded, Ingest, decode},
     telemetry,
 };
@@ -68,7 +72,7 @@ async fn serve(settings: Settings, is_demo: bool) -> Result<(), Failure> {
         // A database that was kept has its past already.
         if core.watermark.newest_ms().is_none() {
             tokio::select! {
-                filled = fill(&ingest, clock.now_ms()) => filled?,
+                filled = fill(&core, clock.now_ms()) => filled?,
                 () = &mut stop => return Ok(core.stop().await?),
             }
         }
@@ -115,7 +119,8 @@ fn platform(prefix: &str) -> Platform {
     Platform::new(Shape::DEMO).with_id_prefix(prefix)
 }
 
-async fn fill(ingest: &Ingest, now_ms: i64) -> Result<(), Failure> {
+async fn fill(core: &Core, now_ms: i64) -> Result<(), Failure> {
+    let ingest = &core.ingest;
     let platform = platform(&format!("demo-{now_ms}"));
     let history = History { events: HISTORY_EVENTS, days: HISTORY_DAYS, ends_at_ms: now_ms, seed: 1 };
     let source = auth::DEFAULT_SOURCE.into();
@@ -130,6 +135,12 @@ async fn fill(ingest: &Ingest, now_ms: i64) -> Result<(), Failure> {
         }
     }
     ingest.record(batch, &source).await?;
+    // Weeks make a history; of days and months the newest will do.
+    for of in charts::KINDS {
+        let order = Order { of, cadence: Cadence::Weekly, from_ms: 0, to_ms: now_ms, recount: false };
+        core.charts.run(&order, |_| {}).await?;
+    }
+    core.charts.look().await?;
     Ok(())
 }
 

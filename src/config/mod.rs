@@ -11,8 +11,9 @@ use reader::Reader;
 use crate::{
     analytics::{AnalyticsSettings, AudienceThresholds},
     auth::Verifier,
+    charts::ChartSettings,
     db::DatabaseSettings,
-    domain::{counting::CountingRules, event::AcceptRules, window::DAY_MS},
+    domain::{chart::Calendar, counting::CountingRules, event::AcceptRules, window::DAY_MS},
     graphql::DocumentLimits,
     http::{HttpSettings, SocketSettings},
     ingest::IngestLimits,
@@ -36,6 +37,7 @@ pub struct Settings {
     pub analytics: AnalyticsSettings,
     /// How often open listener sets are merged into stored ones.
     pub merge_interval: Duration,
+    pub charts: ChartSettings,
 }
 
 /// How tokens are checked, and signed where a secret is at hand.
@@ -125,6 +127,7 @@ pub fn parse(environment: BTreeMap<String, String>, file: Option<&str>, key: Key
         introspection: reader.flag("INTROSPECTION", true),
         analytics: analytics(&mut reader),
         merge_interval: reader.some_seconds("AUDIENCE_MERGE_INTERVAL", Duration::from_secs(30)),
+        charts: charts(&mut reader),
         auth,
     };
     reader.finish()?;
@@ -248,6 +251,18 @@ fn ingest(reader: &mut Reader, request_size_bytes_max: usize) -> IngestLimits {
     }
 }
 
+/// Longer than this a period cannot settle: the job looks so far back.
+const CHART_SETTLE_MAX: Duration = Duration::from_secs(7 * 86_400);
+
+fn charts(reader: &mut Reader) -> ChartSettings {
+    let settle = reader.seconds("CHART_SETTLE", Duration::from_secs(6 * 3_600));
+    if settle > CHART_SETTLE_MAX {
+        reader.problem("CHART_SETTLE", "must be at most 604800, which is a week");
+    }
+    let week_starts_on = reader.parse("CHART_WEEK_STARTS_ON", "a day of the week such as friday", chrono::Weekday::Fri);
+    ChartSettings { calendar: Calendar { week_starts_on }, settle }
+}
+
 fn documents(reader: &mut Reader) -> DocumentLimits {
     let defaults = DocumentLimits::default();
     DocumentLimits {
@@ -312,6 +327,8 @@ mod tests {
                 ("PORT", "many"),
                 ("SHUTDOWN_TIMEOUT", "-1"),
                 ("QUEUE_SIZE_MAX", "9"),
+                ("CHART_WEEK_STARTS_ON", "someday"),
+                ("CHART_SETTLE", "604801"),
             ]),
             Some("prot = 1\nhost = \"nowhere\""),
             KeyNeed::Required,
@@ -319,7 +336,8 @@ mod tests {
         .err()
         .unwrap()
         .to_string();
-        for name in ["DATABASE_URL", "PORT", "SHUTDOWN_TIMEOUT", "HOST", "JWT_SECRET", "QUEUE_SIZE_MAX", "prot"] {
+        let named = ["DATABASE_URL", "PORT", "SHUTDOWN_TIMEOUT", "HOST", "JWT_SECRET", "QUEUE_SIZE_MAX", "prot"];
+        for name in named.into_iter().chain(["CHART_WEEK_STARTS_ON", "CHART_SETTLE"]) {
             assert!(problems.contains(name), "{name} is missing in:\n{problems}");
         }
     }

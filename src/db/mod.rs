@@ -94,24 +94,26 @@ const STATEMENTS_MAX: usize = 512;
 /// Sees every statement that is run through one of the pools; for tests that count them.
 pub type StatementObserver = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// One database, with a pool to read from and one to write through. Cheap to clone.
+/// One database, with a pool to read from, one to write through, and a connection for jobs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Database {
     read: DatabaseConnection,
+    scan: DatabaseConnection,
     write: DatabaseConnection,
 }
 
 impl Database {
     /// Connects lazily: a database that is away is met by the first statement, not here.
     pub async fn connect(settings: &DatabaseSettings, observer: Option<StatementObserver>) -> Result<Self, DbError> {
-        let (read, write) =
+        let (read, scan, write) =
             if is_sqlite(&settings.url) { sqlite_options(settings) } else { postgres_options(settings) };
         let mut read = sea_orm::Database::connect(read).await?;
+        let scan = sea_orm::Database::connect(scan).await?;
         let write = sea_orm::Database::connect(write).await?;
         if let Some(observer) = observer {
             read.set_metric_callback(move |info| observer(&info.statement.sql));
         }
-        Ok(Self { read, write })
+        Ok(Self { read, scan, write })
     }
 
     pub fn is_sqlite(&self) -> bool {
@@ -121,6 +123,11 @@ impl Database {
     /// For single statements that only read.
     pub fn reader(&self) -> &DatabaseConnection {
         &self.read
+    }
+
+    /// For jobs that read whole days: one connection of their own, so that they keep no reader waiting.
+    pub fn scanner(&self) -> &DatabaseConnection {
+        &self.scan
     }
 
     /// For single statements that write.
@@ -180,6 +187,7 @@ impl Database {
     /// Closes both pools; SQLite leaves one plain file behind.
     pub async fn close(self) -> Result<(), DbError> {
         self.read.close().await?;
+        self.scan.close().await?;
         if self.write.get_database_backend() == DatabaseBackend::Sqlite {
             self.write.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?;
         }
@@ -191,9 +199,9 @@ pub fn is_sqlite(url: &str) -> bool {
     url.starts_with("sqlite:")
 }
 
-fn sqlite_options(settings: &DatabaseSettings) -> (ConnectOptions, ConnectOptions) {
+fn sqlite_options(settings: &DatabaseSettings) -> (ConnectOptions, ConnectOptions, ConnectOptions) {
     let cache_kib = i64::from(settings.sqlite_cache_mib) * 1_024;
-    let base = move |read_only: bool, cache_kib: i64| {
+    let base = move |read_only: bool, mapped_bytes: &'static str, cache_kib: i64| {
         move |options: sea_orm::sqlx::sqlite::SqliteConnectOptions| {
             options
                 .create_if_missing(true)
@@ -204,7 +212,7 @@ fn sqlite_options(settings: &DatabaseSettings) -> (ConnectOptions, ConnectOption
                 .pragma("cache_size", format!("-{cache_kib}"))
                 .pragma("temp_store", "MEMORY")
                 // Readers touch many pages once: they look into the file instead of copying from it.
-                .pragma("mmap_size", if read_only { "1073741824" } else { "0" })
+                .pragma("mmap_size", mapped_bytes)
                 // About 256 MiB of log between checkpoints: fewer, larger ones cost less.
                 .pragma("wal_autocheckpoint", "65536")
                 .pragma("query_only", if read_only { "ON" } else { "OFF" })
@@ -213,14 +221,18 @@ fn sqlite_options(settings: &DatabaseSettings) -> (ConnectOptions, ConnectOption
     };
     let mut write = ConnectOptions::new(&settings.url);
     write.max_connections(1).acquire_timeout(Duration::from_secs(30)).sqlx_logging(false);
-    write.map_sqlx_sqlite_opts(base(false, cache_kib)).idle_timeout(None).max_lifetime(None);
+    write.map_sqlx_sqlite_opts(base(false, "0", cache_kib)).idle_timeout(None).max_lifetime(None);
     let mut read = ConnectOptions::new(&settings.url);
     read.max_connections(settings.read_connections).acquire_timeout(settings.acquire_timeout).sqlx_logging(false);
-    read.map_sqlx_sqlite_opts(base(true, 16 * 1_024)).connect_lazy(true);
-    (read, write)
+    read.map_sqlx_sqlite_opts(base(true, "1073741824", 16 * 1_024)).connect_lazy(true);
+    let mut scan = ConnectOptions::new(&settings.url);
+    scan.max_connections(1).acquire_timeout(Duration::from_secs(30)).sqlx_logging(false);
+    // Not mapped: a job goes through more than memory holds, and what it has seen is to be let go.
+    scan.map_sqlx_sqlite_opts(base(true, "0", 64 * 1_024)).connect_lazy(true);
+    (read, scan, write)
 }
 
-fn postgres_options(settings: &DatabaseSettings) -> (ConnectOptions, ConnectOptions) {
+fn postgres_options(settings: &DatabaseSettings) -> (ConnectOptions, ConnectOptions, ConnectOptions) {
     let mut write = ConnectOptions::new(&settings.url);
     // The committer, the audience merger, a lease's heartbeat, one to spare.
     write.max_connections(4).acquire_timeout(Duration::from_secs(5)).sqlx_logging(false).connect_lazy(true);
@@ -229,7 +241,10 @@ fn postgres_options(settings: &DatabaseSettings) -> (ConnectOptions, ConnectOpti
     let mut read = ConnectOptions::new(&settings.url);
     read.max_connections(settings.read_connections).acquire_timeout(settings.acquire_timeout).sqlx_logging(false);
     read.connect_lazy(true).set_application_name("backbeat");
-    (read, write)
+    let mut scan = ConnectOptions::new(&settings.url);
+    scan.max_connections(1).acquire_timeout(Duration::from_secs(30)).sqlx_logging(false);
+    scan.connect_lazy(true).set_application_name("backbeat");
+    (read, scan, write)
 }
 
 /// A statement with bound values for this connection's database.

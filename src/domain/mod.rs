@@ -1,6 +1,7 @@
 //! The words of the service: events, entities, windows, counting rules, roles. Pure, no I/O.
 
 pub mod catalogue;
+pub mod chart;
 pub mod clock;
 pub mod commit;
 pub mod counting;

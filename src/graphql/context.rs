@@ -6,6 +6,7 @@ use super::{error::ApiError, loader::AnalyticsLoader};
 use crate::{
     analytics::Analytics,
     catalogue::Catalogue,
+    charts::Charts,
     domain::{error::ErrorKind, viewer::Viewer},
     ingest::Ingest,
     live::Hub,
@@ -18,6 +19,7 @@ pub struct Services {
     pub catalogue: Catalogue,
     pub ingest: Ingest,
     pub hub: Hub,
+    pub charts: Charts,
 }
 
 /// Who asks; absent for an anonymous request.
@@ -28,6 +30,7 @@ pub trait ContextExt {
     fn catalogue(&self) -> &Catalogue;
     fn ingest(&self) -> &Ingest;
     fn hub(&self) -> &Hub;
+    fn charts(&self) -> &Charts;
     fn loader(&self) -> &DataLoader<AnalyticsLoader>;
     fn viewer(&self) -> Option<&Viewer>;
     fn require_viewer(&self) -> Result<&Viewer, ApiError>;
@@ -48,6 +51,10 @@ impl ContextExt for Context<'_> {
 
     fn hub(&self) -> &Hub {
         &self.data_unchecked::<Services>().hub
+    }
+
+    fn charts(&self) -> &Charts {
+        &self.data_unchecked::<Services>().charts
     }
 
     fn loader(&self) -> &DataLoader<AnalyticsLoader> {

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     domain::{
+        chart,
         counting::Counter,
         entity,
         event::{NewEvent, RejectCode, Rejection},
@@ -103,6 +104,17 @@ impl From<EntityKind> for entity::EntityKind {
     }
 }
 
+impl From<entity::EntityKind> for EntityKind {
+    fn from(kind: entity::EntityKind) -> Self {
+        match kind {
+            entity::EntityKind::Song => Self::Song,
+            entity::EntityKind::Album => Self::Album,
+            entity::EntityKind::Playlist => Self::Playlist,
+            entity::EntityKind::Artist | entity::EntityKind::FeaturedArtist => Self::Artist,
+        }
+    }
+}
+
 /// What numbers are broken down by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "origin::Dimension")]
@@ -113,6 +125,18 @@ pub enum Dimension {
     Source,
     /// What it was played on.
     Device,
+}
+
+/// How often charts are published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "chart::Cadence")]
+pub enum Cadence {
+    /// Charts of single UTC days.
+    Daily,
+    /// Charts of seven UTC days; from Friday to Thursday unless the platform has chosen another day.
+    Weekly,
+    /// Charts of calendar months in UTC.
+    Monthly,
 }
 
 /// What entities are ranked by and timelines have columns for.

@@ -1,6 +1,6 @@
 //! Batches what the objects of one request ask, so that a page of fifty costs what a page of one does.
 
-use std::{collections::HashMap, pin::pin, time::Duration};
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use async_graphql::{
     dataloader::{DataLoader, Loader},
@@ -14,26 +14,29 @@ use futures_util::{
 };
 use tokio::sync::mpsc;
 
-use super::error::ApiError;
+use super::{context::Services, error::ApiError};
 use crate::{
-    analytics::{Analytics, Audience, AudienceQuestion, OriginNumbers, OriginsQuestion},
+    analytics::{Audience, AudienceQuestion, OriginNumbers, OriginsQuestion},
+    charts::HistoryKey,
     domain::{
         catalogue::CatalogueEntry,
+        chart::Entry,
         entity::EntityRef,
         measure::{MeasureKey, Measures},
+        window::Window,
     },
 };
 
-/// Thin caller of [`Analytics`]; one for each request.
-pub struct AnalyticsLoader(Analytics);
+/// Thin caller of the services that answer; one for each request.
+pub struct AnalyticsLoader(Services);
 
 /// A page of 200 entities with a year of days each: never split, so the number of statements stays.
 const BATCH_MAX: usize = 100_000;
 
 /// A loader, and what runs its batches.
-pub fn loader(analytics: Analytics) -> (DataLoader<AnalyticsLoader>, Batches) {
+pub fn loader(services: Services) -> (DataLoader<AnalyticsLoader>, Batches) {
     let (queue, waiting) = mpsc::unbounded_channel();
-    let loader = DataLoader::new(AnalyticsLoader(analytics), Queue(queue), NoDelay).max_batch_size(BATCH_MAX);
+    let loader = DataLoader::new(AnalyticsLoader(services), Queue(queue), NoDelay).max_batch_size(BATCH_MAX);
     (loader, Batches { waiting, running: FuturesUnordered::new() })
 }
 
@@ -81,7 +84,7 @@ impl Loader<MeasureKey> for AnalyticsLoader {
     type Error = ApiError;
 
     async fn load(&self, keys: &[MeasureKey]) -> Result<HashMap<MeasureKey, Measures>, ApiError> {
-        Ok(self.0.measures(keys).await?)
+        Ok(self.0.analytics.measures(keys).await?)
     }
 }
 
@@ -90,7 +93,16 @@ impl Loader<EntityRef> for AnalyticsLoader {
     type Error = ApiError;
 
     async fn load(&self, entities: &[EntityRef]) -> Result<HashMap<EntityRef, CatalogueEntry>, ApiError> {
-        Ok(self.0.entries(entities).await?)
+        Ok(self.0.analytics.entries(entities).await?)
+    }
+}
+
+impl Loader<HistoryKey> for AnalyticsLoader {
+    type Value = Arc<Vec<(Window, Entry)>>;
+    type Error = ApiError;
+
+    async fn load(&self, keys: &[HistoryKey]) -> Result<HashMap<HistoryKey, Self::Value>, ApiError> {
+        Ok(self.0.charts.histories(keys).await?)
     }
 }
 
@@ -102,7 +114,7 @@ impl Loader<OriginsQuestion> for AnalyticsLoader {
         &self,
         questions: &[OriginsQuestion],
     ) -> Result<HashMap<OriginsQuestion, Vec<OriginNumbers>>, ApiError> {
-        Ok(self.0.origins(questions).await?)
+        Ok(self.0.analytics.origins(questions).await?)
     }
 }
 
@@ -111,6 +123,6 @@ impl Loader<AudienceQuestion> for AnalyticsLoader {
     type Error = ApiError;
 
     async fn load(&self, questions: &[AudienceQuestion]) -> Result<HashMap<AudienceQuestion, Audience>, ApiError> {
-        Ok(self.0.audiences(questions).await?)
+        Ok(self.0.analytics.audiences(questions).await?)
     }
 }

@@ -198,7 +198,7 @@ impl GraphqlApi {
     fn request(&self, prepared: PreparedRequest, viewer: Option<Viewer>) -> (Request, Batches) {
         let GraphqlRequest { query, operation_name, variables, .. } = prepared.request;
         let variables = variables.map(serde_json::Value::Object).map(Variables::from_json).unwrap_or_default();
-        let (loader, batches) = loader::loader(self.services.analytics.clone());
+        let (loader, batches) = loader::loader(self.services.clone());
         let mut request = Request::new(query).variables(variables).data(CurrentViewer(viewer)).data(loader);
         request.operation_name = operation_name;
         request.set_parsed_query((*prepared.document).clone());

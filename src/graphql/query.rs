@@ -6,17 +6,20 @@ use super::{
     context::ContextExt,
     error::ApiError,
     guard::{Allow, forbidden},
-    input::{EntityKind, Metric, WindowInput, page_size},
+    input::{Cadence, EntityKind, Metric, WindowInput, page_size},
     object::{
+        chart::Chart,
         entity::{Album, Artist, Playlist, Song},
         ranking::{Cursor, PageInfo, RankingConnection, edges, ranking_name},
         viewer::Viewer,
     },
+    scalars::{CountryCode, Date},
 };
 use crate::{
     analytics::RankingQuestion,
     domain::{
         catalogue::CatalogueEntry,
+        chart::{Series, midnight},
         entity::{self, EntityRef},
         viewer::Role,
     },
@@ -172,6 +175,43 @@ impl Query {
             end_cursor: edges.last().map(|edge| edge.cursor.clone()),
         };
         Ok(RankingConnection { question, edges, page_info })
+    }
+
+    /// The published chart of a period, in its last revision; null where none is published: the period has not
+    /// ended, nothing was streamed in it, or no such genre or country has charts. For listeners, artists and
+    /// admins.
+    #[graphql(guard = "Allow::Public", complexity = "50 + child_complexity")]
+    async fn chart(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which kind of entity: songs, albums or artists.")] of: EntityKind,
+        #[graphql(desc = "How often these charts are published.", default_with = "Cadence::Weekly")] cadence: Cadence,
+        #[graphql(desc = "Any day of the period, not later than today; the newest chart if left out.")] on: Option<
+            Date,
+        >,
+        #[graphql(desc = "Only entities of this genre.")] genre: Option<String>,
+        #[graphql(desc = "Only what was streamed in this country. No such charts are published yet.")] country: Option<
+            CountryCode,
+        >,
+    ) -> Result<Option<Chart>, ApiError> {
+        if of == EntityKind::Playlist {
+            return Err(ApiError::invalid("of", "playlists have no charts; ask for SONG, ALBUM or ARTIST"));
+        }
+        let on_ms = on.map(|Date(day)| midnight(day));
+        if on_ms.is_some_and(|on_ms| on_ms > ctx.charts().now_ms()) {
+            return Err(ApiError::invalid("on", "lies in the future"));
+        }
+        // No genre and no country has an empty name: that is how charts of all are stored.
+        if genre.as_deref() == Some("") || country.as_ref().is_some_and(|CountryCode(code)| code.is_empty()) {
+            return Ok(None);
+        }
+        let series = Series {
+            of: of.into(),
+            cadence: cadence.into(),
+            genre: genre.map(Into::into),
+            country: country.map(|CountryCode(code)| code.into()),
+        };
+        Ok(ctx.charts().find(&series, on_ms).await?.map(|chart| Chart(chart.into())))
     }
 }
 

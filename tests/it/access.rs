@@ -113,7 +113,7 @@ fn arguments(type_name: &str, field_name: &str, field: &Value) -> String {
             let value = match (type_name, field_name, name) {
                 ("Query", kind, "id") => format!("\"{kind}-1\""),
                 ("Query", kinds, "ids") => format!("[\"{}-1\"]", kinds.trim_end_matches('s')),
-                ("Query" | "Subscription", "ranking", "of") => "SONG".to_owned(),
+                ("Query" | "Subscription", "ranking", "of") | ("Query", "chart", "of") => "SONG".to_owned(),
                 ("Subscription", "metrics", "of") => r#"{kind: SONG, id: "song-1"}"#.to_owned(),
                 (_, "breakdown", "by") => "COUNTRY".to_owned(),
                 (_, "audienceOverlap", "with") => "\"artist-2\"".to_owned(),
@@ -162,6 +162,10 @@ fn way_to(type_name: &str) -> &'static str {
         "RankingConnection" => "query { ranking(of: SONG) { @ } }",
         "RankingEdge" => "query { ranking(of: SONG) { edges { @ } } }",
         "PageInfo" => "query { ranking(of: SONG) { pageInfo { @ } } }",
+        "Chart" => "query { chart(of: SONG) { @ } }",
+        "ChartEntryConnection" => "query { chart(of: SONG) { entries { @ } } }",
+        "ChartEntryEdge" => "query { chart(of: SONG) { entries { edges { @ } } } }",
+        "ChartEntry" => "query { chart(of: SONG) { entries { nodes { @ } } } }",
         "LiveMetrics" => r#"subscription { metrics(of: {kind: SONG, id: "song-1"}) { @ } }"#,
         "LiveRanking" => "subscription { ranking(of: SONG) { @ } }",
         "RecordEventsPayload" => r#"mutation { recordEvents(input: [{id: "sent", type: "a.b"}]) { @ } }"#,
@@ -257,6 +261,11 @@ async fn start(database: &TestDatabase) -> App {
 async fn every_field_is_open_to_whom_the_table_says() {
     let database = TestDatabase::sqlite();
     let app = start(&database).await;
+    // A chart with an entry, of a week that has ended.
+    let play =
+        json!({"id": "last-week", "type": "track.played", "occurredAt": "2026-06-08T10:00:00Z", "songId": "song-1"});
+    app.record(&[play]).await;
+    app.core.charts.look().await.unwrap();
     let rules = table();
     let fields = fields(&app).await;
     let mut unused: Vec<&String> = rules.keys().collect();

@@ -7,6 +7,8 @@ mod access;
 mod auth;
 mod bad_input;
 mod catalogue;
+mod charts;
+mod charts_of_real_data;
 mod clients;
 mod examples;
 mod faults;

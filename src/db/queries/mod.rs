@@ -2,6 +2,8 @@
 
 pub mod audience;
 pub mod catalogue;
+pub mod chart_totals;
+pub mod charts;
 pub mod events;
 pub mod leases;
 pub mod listeners;

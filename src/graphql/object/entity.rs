@@ -9,6 +9,7 @@ use async_graphql::{Context, ID, Interface, Object};
 
 use super::{
     catalogue::Credit,
+    chart::{self, ChartEntry},
     metrics::{Metrics, Subject, UniqueCount, need_of},
     people::{self, Audience, Market, Overlap, Share},
     ranking::{RankedAlbum, RankedSong},
@@ -28,7 +29,7 @@ use crate::{
         context::ContextExt,
         error::ApiError,
         guard::forbidden,
-        input::{Dimension, Granularity, Metric, WindowInput, page_size},
+        input::{Cadence, Dimension, Granularity, Metric, WindowInput, page_size},
         scalars::{CountryCode, Date, Long, TimeZone},
     },
 };
@@ -181,6 +182,17 @@ measurables! {
             country: Option<CountryCode>,
         ) -> Result<Timeline, ApiError> {
             timeline(ctx, &self.0, during, every, time_zone, country)
+        }
+
+        /// The newest charts of the whole platform that it was on, the newest first; none for playlists.
+        #[graphql(complexity = "10 + first.clamp(0, 200) as usize * child_complexity")]
+        pub async fn chart_history(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(desc = "Which charts.", default_with = "Cadence::Weekly")] cadence: Cadence,
+            #[graphql(desc = "How many, 1 to 200.", default = 12)] first: i32,
+        ) -> Result<Vec<ChartEntry>, ApiError> {
+            chart::history(ctx, &self.0.entity, cadence, first).await
         }
 
         /// Distinct listeners of the 28 UTC days that end with a day.
@@ -601,6 +613,13 @@ pub async fn entries_of(ctx: &Context<'_>, ranked: &[RankedEntity]) -> Result<Ve
             desc = "The last day; today, whose numbers are provisional, if left out."
         ),
         arg(name = "country", ty = "Option<CountryCode>", desc = "Only what people heard in this country.")
+    ),
+    field(
+        name = "chart_history",
+        ty = "Vec<ChartEntry>",
+        desc = "The newest charts of the whole platform that it was on, the newest first; none for playlists.",
+        arg(name = "cadence", ty = "Cadence", default_with = "Cadence::Weekly", desc = "Which charts."),
+        arg(name = "first", ty = "i32", default = 12, desc = "How many, 1 to 200.")
     )
 )]
 pub enum Measurable {

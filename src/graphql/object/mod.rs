@@ -1,6 +1,7 @@
 //! The schema's types, a file per subject. They are ours, never database rows.
 
 pub mod catalogue;
+pub mod chart;
 pub mod entity;
 pub mod event;
 pub mod metrics;

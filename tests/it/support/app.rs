@@ -54,6 +54,7 @@ pub struct CoreHandles {
     pub database: backbeat::db::Database,
     pub ingest: backbeat::ingest::Ingest,
     pub analytics: backbeat::analytics::Analytics,
+    pub charts: backbeat::charts::Charts,
     pub open_audience: Arc<backbeat::audience::open::OpenAudience>,
     pub clock: SharedClock,
 }
@@ -114,6 +115,7 @@ impl App {
             database: core.database.clone(),
             ingest: core.ingest.clone(),
             analytics: core.analytics.clone(),
+            charts: core.charts.clone(),
             open_audience: core.open_audience.clone(),
             clock,
         };

@@ -1,0 +1,141 @@
+//! `backbeat job`
+
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+
+use chrono::{Datelike, NaiveDate};
+use clap::{Args, Subcommand, builder::PossibleValuesParser};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Failure, block_on, database};
+use crate::{
+    app::{Core, CoreSettings},
+    charts::{KINDS, Order, Report},
+    config::Settings,
+    db::DbError,
+    domain::{
+        chart::{Cadence, date_of, midnight},
+        clock::SystemClock,
+        entity::EntityKind,
+        window::{DAY_MS, Window},
+    },
+};
+
+/// Run a job by hand that a serving process runs by itself.
+///
+/// It can run beside serving processes: of several, one does the work at a time.
+#[derive(Debug, Args)]
+pub struct JobArguments {
+    #[command(subcommand)]
+    command: JobCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum JobCommand {
+    /// Run a job now.
+    #[command(subcommand)]
+    Run(Job),
+}
+
+#[derive(Debug, Subcommand)]
+enum Job {
+    Charts(ChartsArguments),
+}
+
+/// Publish the charts of past periods.
+///
+/// Charts that are there stay as they are, so that a run that was cut off can be repeated. Periods that have
+/// not ended, and those in which nothing was streamed, get no chart.
+///
+///   backbeat job run charts --from 2017-01-01 --to 2017-12-31 --cadence weekly
+#[derive(Debug, Args)]
+struct ChartsArguments {
+    /// The first UTC day; charts of every period that holds it or a later day.
+    #[arg(long, value_name = "DAY", value_parser = day)]
+    from: NaiveDate,
+    /// The last UTC day; today if left out.
+    #[arg(long, value_name = "DAY", value_parser = day)]
+    to: Option<NaiveDate>,
+    /// Which charts; all three if left out. Repeat it for several.
+    #[arg(long, value_parser = PossibleValuesParser::new(Cadence::ALL.map(Cadence::word)))]
+    cadence: Vec<String>,
+    /// Charts of what; all three if left out. Repeat it for several.
+    #[arg(long, value_parser = PossibleValuesParser::new(KINDS.map(EntityKind::word)))]
+    of: Vec<String>,
+    /// Count charts that are there again, and publish a new revision of those whose numbers have changed.
+    #[arg(long)]
+    revise: bool,
+}
+
+fn day(text: &str) -> Result<NaiveDate, String> {
+    let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
+    // No event happened outside of these years.
+    day.filter(|day| (1900..=9999).contains(&day.year())).ok_or_else(|| "write a day as 2026-11-22".to_owned())
+}
+
+pub fn run(
+    config: Option<&Path>,
+    JobArguments { command: JobCommand::Run(job) }: JobArguments,
+) -> Result<ExitCode, Failure> {
+    let settings = database::settings(config)?;
+    match job {
+        Job::Charts(arguments) => block_on(charts(settings, arguments)),
+    }
+}
+
+async fn charts(settings: Settings, arguments: ChartsArguments) -> Result<ExitCode, Failure> {
+    let core = Core::start(CoreSettings::of(&settings, Arc::new(SystemClock))).await?;
+    let done = publish(&core, &orders(&arguments)).await;
+    core.stop().await?;
+    let Report { periods, published, revised } = done?;
+    println!("{periods} periods, {published} charts published, {revised} revised");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One order for each chosen kind and cadence.
+fn orders(arguments: &ChartsArguments) -> Vec<Order> {
+    let is_chosen = |chosen: &[String], word: &str| chosen.is_empty() || chosen.iter().any(|one| one == word);
+    let kinds = KINDS.into_iter().filter(|kind| is_chosen(&arguments.of, kind.word()));
+    let pairs = kinds.flat_map(|of| Cadence::ALL.map(|cadence| (of, cadence)));
+    pairs
+        .filter(|(_, cadence)| is_chosen(&arguments.cadence, cadence.word()))
+        .map(|(of, cadence)| Order {
+            of,
+            cadence,
+            from_ms: midnight(arguments.from),
+            to_ms: arguments.to.map_or(i64::MAX, |day| midnight(day) + DAY_MS),
+            recount: arguments.revise,
+        })
+        .collect()
+}
+
+/// How often it is tried while another process writes charts.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+async fn publish(core: &Core, orders: &[Order]) -> Result<Report, Failure> {
+    let mut periods = 0;
+    for order in orders {
+        periods += core.charts.periods(order).await?.len();
+    }
+    let progress = ProgressBar::new(periods as u64)
+        .with_style(ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {elapsed} elapsed, {eta} left")?);
+    let mut report = Report::default();
+    for order in orders {
+        let on_period = |period: Window| {
+            let (cadence, kind) = (order.cadence.word(), order.of.word());
+            progress.set_message(format!("{cadence} {kind}s from {}", date_of(period.from_ms)));
+            progress.inc(1);
+        };
+        report += loop {
+            progress.set_position(report.periods);
+            match core.charts.run(order, on_period).await {
+                Err(DbError::LeaseHeld(_)) => {
+                    progress.set_message("another process writes charts, waiting");
+                    tokio::time::sleep(PATIENCE).await;
+                }
+                done => break done?,
+            }
+        };
+    }
+    progress.finish_and_clear();
+    Ok(report)
+}
