@@ -1,5 +1,5 @@
 //! The read side: one function per question a client may ask, each for many keys at once. Answers come
-//! from rollups, listener sets and the catalogue, never from the event table.
+//! from rollups, listener sets, the catalogue and the last hour in memory, never from the event table.
 
 mod catalogue;
 mod counters;
@@ -18,9 +18,12 @@ use crate::{
     domain::{
         clock::SharedClock,
         commit::Watermark,
+        entity::EntityRef,
         measure::{MeasureKey, Measures},
+        realtime::RealtimeNumbers,
         window::{AskedWindow, DAY_MS, Grain, Window},
     },
+    realtime::Realtime,
 };
 
 /// The service that answers. Cheap to clone.
@@ -29,6 +32,7 @@ pub struct Analytics {
     database: Database,
     open_audience: Arc<OpenAudience>,
     watermark: Arc<Watermark>,
+    realtime: Arc<Realtime>,
     clock: SharedClock,
     rankings: ranking::RankingCache,
 }
@@ -39,10 +43,11 @@ impl Analytics {
         database: Database,
         open_audience: Arc<OpenAudience>,
         watermark: Arc<Watermark>,
+        realtime: Arc<Realtime>,
         clock: SharedClock,
         cache_for: Duration,
     ) -> Self {
-        Self { database, open_audience, watermark, clock, rankings: ranking::RankingCache::new(cache_for) }
+        Self { database, open_audience, watermark, realtime, clock, rankings: ranking::RankingCache::new(cache_for) }
     }
 
     pub fn now_ms(&self) -> i64 {
@@ -52,6 +57,11 @@ impl Analytics {
     /// When the newest counted event happened; `None` while nothing has been counted.
     pub fn newest_event_ms(&self) -> Option<i64> {
         self.watermark.newest_ms()
+    }
+
+    /// What happens right now, for an entity or for the whole platform. Source: the last hour in memory.
+    pub fn realtime(&self, of: Option<&EntityRef>) -> RealtimeNumbers {
+        self.realtime.read(of)
     }
 
     /// The stored window that a question means at this moment.

@@ -10,5 +10,6 @@ pub mod event;
 pub mod measure;
 pub mod money;
 pub mod naming;
+pub mod realtime;
 pub mod viewer;
 pub mod window;

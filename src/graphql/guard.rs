@@ -17,6 +17,8 @@ pub enum Allow {
     Public,
     /// Sending events: services and admins.
     Ingest,
+    /// What is about the platform as a whole: admins.
+    Admin,
 }
 
 impl Guard for Allow {
@@ -26,6 +28,7 @@ impl Guard for Allow {
             Self::AnyToken => true,
             Self::Public => matches!(viewer.role, Role::Listener | Role::Artist | Role::Admin),
             Self::Ingest => matches!(viewer.role, Role::Service | Role::Admin),
+            Self::Admin => viewer.role == Role::Admin,
         };
         if is_allowed { Ok(()) } else { Err(forbidden(viewer, "this field").into()) }
     }

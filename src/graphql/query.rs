@@ -10,6 +10,7 @@ use super::{
     object::{
         entity::{Album, Artist, Playlist, Song},
         ranking::{Cursor, PageInfo, RankingConnection, edges, ranking_name},
+        realtime::Platform,
         viewer::Viewer,
     },
 };
@@ -118,6 +119,12 @@ impl Query {
         #[graphql(desc = "Up to 200 ids.")] ids: Vec<ID>,
     ) -> Result<Vec<Option<Artist>>, ApiError> {
         many(ctx, entity::EntityKind::Artist, ids, Artist).await
+    }
+
+    /// The whole platform. For admins.
+    #[graphql(guard = "Allow::Admin")]
+    async fn platform(&self) -> Platform {
+        Platform
     }
 
     /// Entities of a kind by a metric over a window, highest first, ties by id. Pages go on from a

@@ -29,12 +29,13 @@ use crate::{
     },
     domain::{
         clock::SharedClock,
-        commit::{Changed, CommitWord, SharedObserver, Watermark},
+        commit::{Changed, SharedObserver, Watermark, Word},
         counting::CountingRules,
         entity::EntityRef,
         event::{AcceptedEvent, Event, EventKey},
+        realtime::PlaysOf,
     },
-    rollup::delta::Deltas,
+    realtime::Realtime,
     telemetry::Metrics,
 };
 
@@ -60,6 +61,7 @@ pub struct CommitterParts {
     pub rules: CountingRules,
     pub open_audience: Arc<OpenAudience>,
     pub watermark: Arc<Watermark>,
+    pub realtime: Arc<Realtime>,
     pub observers: Vec<SharedObserver>,
     pub clock: SharedClock,
     pub metrics: Arc<Metrics>,
@@ -98,6 +100,7 @@ struct Derived {
     entities: FxHashSet<EntityRef>,
     /// When the oldest and the newest of them happened.
     extent: (i64, i64),
+    plays: Vec<PlaysOf>,
     money_rows: Vec<MoneyRow>,
     rollup_rows: Vec<RollupRow>,
 }
@@ -251,18 +254,20 @@ impl Committer {
         catalogue::fill_in(&txn, &derived.facts.entries).await?;
         let segment = append_segment(&txn, derived.segment).await?;
         let changed = Changed::Entities(derived.entities);
-        let word = CommitWord::new(&self.parts.process_id, derived.extent, &changed);
-        notify::notify(&txn, &word.to_text()).await?;
+        if !self.parts.database.is_sqlite() {
+            let words = Word::texts(derived.extent, &changed, &derived.plays);
+            notify::notify(&txn, &self.parts.process_id, &words).await?;
+        }
         // Last, so that row locks are held only for a moment.
         rollups::apply_money_deltas(&txn, self.parts.slot, &derived.money_rows).await?;
         rollups::apply_deltas(&txn, self.parts.slot, &derived.rollup_rows).await?;
-        txn.commit().await?;
+        self.parts.realtime.commit(txn, &derived.plays).await?;
         Ok(Stored { facts: derived.facts, learned, segment, changed: Some((changed, derived.extent)) })
     }
 
     /// What follows from events that are new. Pauses often, so that it can share a task with statements.
     async fn derive(&self, new: &[&AcceptedEvent], learned: &LearnedNumbers) -> Derived {
-        let mut deltas = Deltas::default();
+        let mut deltas = self.parts.realtime.deltas();
         for some in new.chunks(EVENTS_BETWEEN_PAUSES) {
             for accepted in some {
                 let number_of = |user_id: &str| self.listener_numbers.get(user_id, learned);
@@ -279,6 +284,7 @@ impl Committer {
             segment,
             entities: deltas.entities().cloned().collect(),
             // They are sorted by time.
+            plays: deltas.take_plays(),
             extent: (new[0].event.key.occurred_at_ms, new[new.len() - 1].event.key.occurred_at_ms),
             money_rows: deltas.money_rows(),
             rollup_rows: deltas.rollup_rows(),

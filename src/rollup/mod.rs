@@ -4,3 +4,4 @@
 pub mod delta;
 pub mod fold;
 pub mod recount;
+pub mod replay;

@@ -1,19 +1,19 @@
 //! Recomputes every number from the log, one UTC day at a time: to compare (`verify`) or to swap in
 //! (`rebuild`). The counting itself is the committer's: [`Deltas`].
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use chrono::DateTime;
 use roaring::RoaringBitmap;
 
-use super::delta::Deltas;
+use super::{delta::Deltas, replay::add_stored};
 use crate::{
     audience::{first_hourly_day, merge, segment::Segment},
     db::{
         Connection, Database, DbError,
         queries::{
             audience::{self, AudienceRow},
-            events, leases, listeners, rollups,
+            events, leases, rollups,
         },
     },
     domain::{
@@ -71,14 +71,7 @@ async fn recount_day<C: Connection>(
         let Some(last) = events.last() else { return Ok(recount) };
         after = Some(last.key);
         recount.events += events.len() as u64;
-        let mut user_ids: Vec<&str> = events.iter().filter_map(|event| event.user_id.as_deref()).collect();
-        user_ids.sort_unstable();
-        user_ids.dedup();
-        let numbers: HashMap<String, u32> = listeners::list_numbers(conn, &user_ids).await?.into_iter().collect();
-        for event in &events {
-            // Somebody without a number can be in no set; the comparison of sets will say so.
-            recount.deltas.add(event, rules, |user_id| numbers.get(user_id).copied());
-        }
+        add_stored(conn, &events, rules, &mut recount.deltas).await?;
         merge::gather(&mut recount.sets, &Segment::of(recount.deltas.take_listens()), now_ms);
     }
 }

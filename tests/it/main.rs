@@ -17,6 +17,7 @@ mod metrics;
 mod properties;
 mod ranking;
 mod real_data;
+mod realtime;
 mod recount;
 mod socket;
 mod statements;

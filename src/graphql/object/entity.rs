@@ -8,6 +8,7 @@ use async_graphql::{Context, ID, Interface, Object};
 use super::{
     metrics::{Metrics, need_of},
     ranking::{RankedAlbum, RankedSong},
+    realtime::Realtime,
     timeline::{BUCKETS_MAX, Timeline},
 };
 use crate::{
@@ -98,6 +99,10 @@ fn timeline(
     Ok(Timeline { entity: entry.entity.clone(), is_own: is_own(ctx.viewer(), entry), every, zone, window, buckets })
 }
 
+fn realtime(ctx: &Context<'_>, entry: &CatalogueEntry) -> Realtime {
+    Realtime::now(ctx, Some(&entry.entity), is_own(ctx.viewer(), entry))
+}
+
 /// Makes an object type of a catalogue entry: the fields of `Measurable`, and its own.
 macro_rules! measurable {
     ($(#[$doc:meta])* impl $name:ident { $($own:tt)* }) => {
@@ -143,6 +148,11 @@ macro_rules! measurable {
                 time_zone: TimeZone,
             ) -> Result<Timeline, ApiError> {
                 timeline(ctx, &self.0, during, every, time_zone)
+            }
+
+            /// What happens to it right now. Plays are for listeners too, listeners for the artist and admins.
+            pub async fn realtime(&self, ctx: &Context<'_>) -> Realtime {
+                realtime(ctx, &self.0)
             }
 
             $($own)*
@@ -234,6 +244,11 @@ impl Artist {
         time_zone: TimeZone,
     ) -> Result<Timeline, ApiError> {
         timeline(ctx, &self.0, during, every, time_zone)
+    }
+
+    /// What happens to it right now. Plays are for listeners too, listeners for the artist and admins.
+    pub async fn realtime(&self, ctx: &Context<'_>) -> Realtime {
+        realtime(ctx, &self.0)
     }
 
     /// Their songs, highest first, ties by id; songs with nothing are left out.
@@ -359,7 +374,8 @@ pub async fn entries_of(ctx: &Context<'_>, ranked: &[RankedEntity]) -> Result<Ve
             default_with = "TimeZone::UTC",
             desc = "The zone whose calendar cuts the buckets."
         )
-    )
+    ),
+    field(name = "realtime", ty = "Realtime", desc = "What happens to it right now.")
 )]
 pub enum Measurable {
     Song(Song),

@@ -4,5 +4,6 @@ pub mod entity;
 pub mod event;
 pub mod metrics;
 pub mod ranking;
+pub mod realtime;
 pub mod timeline;
 pub mod viewer;
