@@ -2,6 +2,7 @@
 //! sees requests, payloads and errors of ours.
 
 mod context;
+mod definitions;
 mod error;
 mod guard;
 mod input;

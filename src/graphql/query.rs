@@ -4,6 +4,7 @@ use async_graphql::{Context, ID, Object};
 
 use super::{
     context::ContextExt,
+    definitions::{Definition, definitions},
     error::ApiError,
     guard::{Allow, forbidden},
     input::{EntityKind, Metric, WindowInput, page_size},
@@ -39,6 +40,11 @@ impl Query {
     #[graphql(guard = "Allow::AnyToken")]
     async fn viewer(&self, ctx: &Context<'_>) -> Result<Viewer, ApiError> {
         Ok(Viewer(ctx.require_viewer()?.clone()))
+    }
+
+    /// What every number means. For anybody.
+    async fn definitions(&self) -> Vec<Definition> {
+        definitions()
     }
 
     /// A song by id; null while no event named it. For listeners, artists and admins.

@@ -135,6 +135,7 @@ fn way_to(type_name: &str) -> &'static str {
         "Query" => "query { @ }",
         "Mutation" => "mutation { @ }",
         "Subscription" => "subscription { @ }",
+        "Definition" => "query { definitions { @ } }",
         "Platform" => "query { platform { @ } }",
         "Realtime" => r#"query { song(id: "song-1") { realtime { @ } } }"#,
         "LiveRealtime" => r#"subscription { realtime(of: {kind: SONG, id: "song-1"}) { @ } }"#,

@@ -7,6 +7,7 @@ mod access;
 mod auth;
 mod bad_input;
 mod clients;
+mod definitions;
 mod examples;
 mod faults;
 mod http;

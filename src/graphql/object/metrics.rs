@@ -13,6 +13,7 @@ use crate::{
     },
     graphql::{
         context::ContextExt,
+        definitions,
         error::ApiError,
         guard::OwnerOnly,
         scalars::{CurrencyCode, DateTime, Decimal, Long},
@@ -42,11 +43,17 @@ pub struct Freshness {
     pub as_of: Option<DateTime>,
     /// Whether the window is still open, so that the numbers can still grow.
     pub is_provisional: bool,
+    /// The version of the definitions that the numbers follow, as in `Query.definitions`.
+    pub definitions_version: &'static str,
 }
 
 impl Freshness {
     pub fn of(analytics: &Analytics, window: Window) -> Self {
-        Self { as_of: analytics.newest_event_ms().map(DateTime::at), is_provisional: window.to_ms > analytics.now_ms() }
+        Self {
+            as_of: analytics.newest_event_ms().map(DateTime::at),
+            is_provisional: window.to_ms > analytics.now_ms(),
+            definitions_version: definitions::version(),
+        }
     }
 }
 
@@ -199,7 +206,7 @@ impl Metrics {
         self.measures.listeners.unwrap_or(DomainUniqueCount { lower: 0, upper: 0 }).into()
     }
 
-    /// Likes given.
+    /// Likes given, of the thing itself or of a work of the artist; those taken back are not subtracted.
     async fn likes(&self) -> Long {
         self.count(Counter::Likes)
     }
@@ -210,12 +217,12 @@ impl Metrics {
         self.count(Counter::Unlikes)
     }
 
-    /// Shares.
+    /// Shares of the thing itself or of a work of the artist.
     async fn shares(&self) -> Long {
         self.count(Counter::Shares)
     }
 
-    /// Saves to a library.
+    /// Saves to a library; those taken back are not subtracted.
     async fn saves(&self) -> Long {
         self.count(Counter::Saves)
     }
@@ -226,12 +233,12 @@ impl Metrics {
         self.count(Counter::Unsaves)
     }
 
-    /// Additions to playlists.
+    /// Additions of the song, of a song of the artist, or to the playlist.
     async fn playlist_adds(&self) -> Long {
         self.count(Counter::PlaylistAdds)
     }
 
-    /// Follows. Only artists are followed.
+    /// Follows; unfollows are not subtracted. Only artists are followed.
     async fn follows(&self) -> Long {
         self.count(Counter::Follows)
     }
@@ -242,7 +249,7 @@ impl Metrics {
         self.count(Counter::Unfollows)
     }
 
-    /// Paid orders. For the artist and admins.
+    /// Orders paid; those paid back are not subtracted. For the artist and admins.
     #[graphql(guard = "OwnerOnly { is_own: self.is_own }")]
     async fn purchases(&self) -> Long {
         self.count(Counter::Purchases)
