@@ -1,7 +1,7 @@
 //! Builds every part once, starts the tasks, and stops them in order: take nothing new, store what is
 //! queued, close.
 
-use std::{future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -17,12 +17,15 @@ use crate::{
     config::Settings,
     db::{
         Database, DbError, StatementObserver,
-        queries::{events, leases, notify::Notifications},
+        queries::{
+            events, leases,
+            notify::{self, Notification, Notifications},
+        },
     },
     domain::{
         catalogue::CatalogueVersion,
         clock::SharedClock,
-        commit::{CATALOGUE_WORD, Changed, CommitWord, SharedObserver, Watermark},
+        commit::{Changed, SharedObserver, Watermark, Word},
         counting::CountingRules,
         measure::MeasureKey,
         merge::{Merges, WithMembers},
@@ -34,6 +37,7 @@ use crate::{
         committer::{self, CommitterParts, error_chain},
     },
     live::{Answer, Answers, Hub, Question},
+    realtime::{Realtime, Recovery},
     rollup::fold,
     telemetry::Metrics,
 };
@@ -77,6 +81,7 @@ pub struct Core {
     pub metrics: Arc<Metrics>,
     pub open_audience: Arc<OpenAudience>,
     pub watermark: Arc<Watermark>,
+    pub realtime: Arc<Realtime>,
     pub process_id: String,
     slot: i16,
     clock: SharedClock,
@@ -129,11 +134,16 @@ impl Core {
         let open_audience = Arc::new(OpenAudience::default());
         open_audience.follow(&database).await?;
         let merges = Merges::default();
+        // Other processes are listened to before the snapshot that tells what they had committed.
+        let heard = Heard::start(&database).await?;
+        let realtime = Arc::new(Realtime::new(clock.clone(), settings.counting));
+        let recovery = realtime.begin_recovery(&database).await?;
         let analytics = Analytics::new(
             database.clone(),
             open_audience.clone(),
             watermark.clone(),
             merges.clone(),
+            realtime.clone(),
             clock.clone(),
             settings.analytics,
         );
@@ -160,6 +170,7 @@ impl Core {
             watermark: watermark.clone(),
             catalogue_version,
             merges,
+            realtime: realtime.clone(),
             observers: observers.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
@@ -176,6 +187,7 @@ impl Core {
             metrics,
             open_audience,
             watermark,
+            realtime,
             process_id,
             slot,
             clock,
@@ -183,11 +195,13 @@ impl Core {
             committer,
             tasks: JoinSet::new(),
         };
-        core.start_tasks(observers, settings.merge_interval);
+        core.start_tasks(settings.merge_interval);
+        core.start_realtime(recovery);
+        core.follow_others(observers, heard);
         Ok(core)
     }
 
-    fn start_tasks(&mut self, observers: Vec<SharedObserver>, merge_interval: Duration) {
+    fn start_tasks(&mut self, merge_interval: Duration) {
         self.tasks.spawn(self.hub.clone().run(Arc::new(self.analytics.clone())));
         self.tasks.spawn(merge_audience(
             self.database.clone(),
@@ -202,15 +216,24 @@ impl Core {
             self.tasks.spawn(renew_slot(database.clone(), self.slot, process_id.clone(), self.clock.clone()));
             self.tasks.spawn(fold_slots(database, process_id, self.clock.clone()));
         }
+    }
+
+    fn start_realtime(&mut self, recovery: Recovery) {
+        let (realtime, database, metrics) = (self.realtime.clone(), self.database.clone(), self.metrics.clone());
+        self.tasks.spawn(async move { realtime.keep(&database, &metrics, recovery).await });
+    }
+
+    fn follow_others(&mut self, observers: Vec<SharedObserver>, heard: Heard) {
         let others = OtherProcesses {
             database: self.database.clone(),
             open_audience: self.open_audience.clone(),
             watermark: self.watermark.clone(),
             catalogue: self.catalogue.clone(),
+            realtime: self.realtime.clone(),
             observers,
             process_id: self.process_id.clone(),
         };
-        self.tasks.spawn(others.follow());
+        self.tasks.spawn(others.follow(heard));
     }
 
     /// Stores what is queued, ends all tasks, closes the database.
@@ -333,43 +356,57 @@ struct OtherProcesses {
     open_audience: Arc<OpenAudience>,
     watermark: Arc<Watermark>,
     catalogue: Catalogue,
+    realtime: Arc<Realtime>,
     observers: Vec<SharedObserver>,
     process_id: String,
 }
 
 impl OtherProcesses {
-    async fn follow(self) {
+    async fn follow(self, mut heard: Heard) {
         loop {
-            if let Err(error) = self.listen().await {
-                tracing::warn!(error = error_chain(&error), "not hearing other processes, trying again");
-            }
+            let Err(error) = self.listen(&mut heard).await;
+            tracing::warn!(error = error_chain(&error), "not hearing other processes, trying again");
+            heard = self.listen_again().await;
             // Word may have been missed in between.
-            self.changed(&Changed::Everything);
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.missed();
         }
     }
 
-    async fn listen(&self) -> Result<(), DbError> {
-        let mut notifications = Notifications::listen(&self.database).await?;
-        self.look().await?;
+    async fn listen_again(&self) -> Heard {
         loop {
-            let Some(notifications) = &mut notifications else {
-                tokio::time::sleep(LOOK_INTERVAL).await;
-                self.look().await?;
-                continue;
-            };
-            match tokio::time::timeout(LOOK_INTERVAL, notifications.next()).await {
-                Ok(Ok(Some(text))) => self.hear(&text).await?,
-                Ok(Ok(None)) => self.changed(&Changed::Everything),
-                Ok(Err(error)) => return Err(error),
-                Err(_) => self.look().await?,
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            match Heard::start(&self.database).await {
+                Ok(heard) => return heard,
+                Err(error) => tracing::warn!(error = error_chain(&error), "not hearing other processes, trying again"),
             }
         }
+    }
+
+    async fn listen(&self, heard: &mut Heard) -> Result<Infallible, DbError> {
+        self.look(heard).await?;
+        loop {
+            match tokio::time::timeout(LOOK_INTERVAL, heard.notifications.next()).await {
+                Ok(Ok(Some(notification))) => self.hear(notification).await?,
+                Ok(Ok(None)) => self.missed(),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => self.look(heard).await?,
+            }
+        }
+    }
+
+    /// What was said in a while that nobody listened may be anything.
+    fn missed(&self) {
+        self.realtime.doubt();
+        self.changed(&Changed::Everything);
     }
 
     /// Finds what was committed without a word that we heard.
-    async fn look(&self) -> Result<(), DbError> {
+    async fn look(&self, heard: &mut Heard) -> Result<(), DbError> {
         self.catalogue.refresh().await?;
+        let version = notify::find_foreign_version(&self.database).await?;
+        if std::mem::replace(&mut heard.foreign_version, version) != version {
+            self.missed();
+        }
         let has_new_listeners = self.open_audience.follow(&self.database).await?;
         let extent = events::find_extent(self.database.reader()).await?;
         let known = self.watermark.oldest_ms().zip(self.watermark.newest_ms());
@@ -385,15 +422,23 @@ impl OtherProcesses {
         Ok(())
     }
 
-    async fn hear(&self, text: &str) -> Result<(), DbError> {
-        if text == CATALOGUE_WORD {
-            // Our own too: whoever made the change may have been cut off before looking.
-            return self.catalogue.refresh().await;
-        }
-        let Ok(word) = serde_json::from_str::<CommitWord>(text) else { return Ok(()) };
-        if word.process == self.process_id {
+    async fn hear(&self, notification: Notification) -> Result<(), DbError> {
+        if notification.process == self.process_id {
             return Ok(());
         }
+        let word = match serde_json::from_str(&notification.word) {
+            Ok(Word::Commit(word)) => word,
+            Ok(Word::Plays(plays)) => {
+                self.realtime.hear(notification.transaction, &plays);
+                return Ok(());
+            }
+            Ok(Word::Catalogue) => return self.catalogue.refresh().await,
+            // Of another version: whatever it says, something changed.
+            Err(_) => {
+                self.missed();
+                return Ok(());
+            }
+        };
         self.open_audience.follow(&self.database).await?;
         self.watermark.extend(word.extent.0, word.extent.1);
         self.changed(&word.changed());
@@ -402,6 +447,22 @@ impl OtherProcesses {
 
     fn changed(&self, changed: &Changed) {
         self.observers.iter().for_each(|observer| observer.committed(changed));
+    }
+}
+
+/// What other processes commit is heard, or seen, from where this begins.
+struct Heard {
+    notifications: Notifications,
+    /// Of an SQLite file.
+    foreign_version: i64,
+}
+
+impl Heard {
+    async fn start(database: &Database) -> Result<Self, DbError> {
+        Ok(Self {
+            notifications: Notifications::listen(database).await?,
+            foreign_version: notify::find_foreign_version(database).await?,
+        })
     }
 }
 
@@ -433,7 +494,7 @@ async fn answer_questions(analytics: &Analytics, questions: &[Question]) -> Resu
             let window = analytics.window(*window, *zone);
             Some(MeasureKey { entity: entity.clone(), window, country: None, need: *need })
         }
-        Question::Ranking { .. } => None,
+        Question::Ranking { .. } | Question::Realtime { .. } => None,
     };
     let keys: Vec<MeasureKey> = questions.iter().filter_map(key).collect();
     let measures = analytics.measures(&keys).await?;
@@ -449,6 +510,7 @@ async fn answer_questions(analytics: &Analytics, questions: &[Question]) -> Resu
                     list: list.iter().map(|ranked| (ranked.entity.clone(), ranked.value)).collect(),
                 }
             }
+            (Question::Realtime { of }, _) => Answer::Realtime(analytics.realtime(of.as_ref())),
             (Question::Metrics { window, zone, .. }, key) => Answer::Metrics {
                 window: key.as_ref().map_or_else(|| analytics.window(*window, *zone), |key| key.window),
                 measures: key.and_then(|key| measures.get(&key).cloned()).unwrap_or_default(),

@@ -15,5 +15,6 @@ pub mod graphql;
 pub mod http;
 pub mod ingest;
 pub mod live;
+pub mod realtime;
 pub mod rollup;
 pub mod telemetry;

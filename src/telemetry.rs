@@ -76,6 +76,7 @@ pub struct Metrics {
     pub live_sockets: Gauge,
     pub live_watchers: Gauge,
     pub live_questions: Gauge,
+    pub realtime_bytes: Gauge,
     operation_names: Mutex<HashSet<String>>,
 }
 
@@ -103,6 +104,7 @@ impl Default for Metrics {
             live_sockets: Gauge::default(),
             live_watchers: Gauge::default(),
             live_questions: Gauge::default(),
+            realtime_bytes: Gauge::default(),
             operation_names: Mutex::default(),
         };
         metrics.register();
@@ -157,6 +159,8 @@ impl Metrics {
         registry.register("live_sockets", "Open WebSockets", self.live_sockets.clone());
         registry.register("live_watchers", "Running subscriptions", self.live_watchers.clone());
         registry.register("live_questions", "Different questions being watched", self.live_questions.clone());
+        let realtime = self.realtime_bytes.clone();
+        registry.register_with_unit("realtime_memory", "What the last hour of plays takes", Unit::Bytes, realtime);
     }
 
     pub fn count_outcomes(&self, results: &[EventResult]) {

@@ -1,5 +1,5 @@
 //! The read side: one function per question a client may ask, each for many keys at once. Answers come
-//! from rollups, listener sets and the catalogue, never from the event table.
+//! from rollups, listener sets, the catalogue and the last hour in memory, never from the event table.
 
 mod audience;
 mod catalogue;
@@ -28,8 +28,10 @@ use crate::{
         entity::EntityRef,
         measure::{MeasureKey, Measures},
         merge::Merges,
+        realtime::RealtimeNumbers,
         window::{AskedWindow, DAY_MS, Grain, Window},
     },
+    realtime::Realtime,
 };
 
 /// What an operator may choose.
@@ -49,6 +51,7 @@ pub struct Analytics {
     open_audience: Arc<OpenAudience>,
     watermark: Arc<Watermark>,
     merges: Merges,
+    realtime: Arc<Realtime>,
     clock: SharedClock,
     rankings: ranking::RankingCache,
     shown_people_min: u64,
@@ -61,6 +64,7 @@ impl Analytics {
         open_audience: Arc<OpenAudience>,
         watermark: Arc<Watermark>,
         merges: Merges,
+        realtime: Arc<Realtime>,
         clock: SharedClock,
         settings: AnalyticsSettings,
     ) -> Self {
@@ -69,6 +73,7 @@ impl Analytics {
             open_audience,
             watermark,
             merges,
+            realtime,
             clock,
             rankings: ranking::RankingCache::new(settings.cache_for),
             shown_people_min: settings.shown_people_min,
@@ -97,6 +102,11 @@ impl Analytics {
     /// The UTC day of the oldest counted event; today while nothing has been counted.
     pub fn first_day(&self) -> i64 {
         Grain::Day.bucket_of(self.watermark.oldest_ms().unwrap_or_else(|| self.now_ms()))
+    }
+
+    /// What happens right now, for an entity or for the whole platform. Source: the last hour in memory.
+    pub fn realtime(&self, of: Option<&EntityRef>) -> RealtimeNumbers {
+        self.realtime.read(of)
     }
 
     /// The stored window that a question means at this moment.

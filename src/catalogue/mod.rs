@@ -15,7 +15,7 @@ use crate::{
     domain::{
         catalogue::{CatalogueVersion, EntryChange},
         clock::SharedClock,
-        commit::{CATALOGUE_WORD, Changed, SharedObserver},
+        commit::{Changed, SharedObserver, Word},
         entity::{EntityKind, EntityRef},
         error::ErrorKind,
         event::{RejectCode, Rejection},
@@ -169,7 +169,8 @@ impl Catalogue {
 
     /// Makes a change durable and known, here before this returns, elsewhere soon.
     async fn commit(&self, txn: Transaction) -> Result<(), DbError> {
-        notify::notify(&txn, CATALOGUE_WORD).await?;
+        // In nobody's name, so that this process hears it too: whoever made the change may be cut off before it looks.
+        notify::notify(&txn, "catalogue", &[Word::of_catalogue()]).await?;
         txn.commit().await?;
         self.refresh().await
     }

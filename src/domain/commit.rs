@@ -8,7 +8,10 @@ use std::sync::{
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
-use super::entity::{EntityKind, EntityRef};
+use super::{
+    entity::{EntityKind, EntityRef},
+    realtime::{Play, PlaysOf},
+};
 
 /// Which entities' numbers a commit changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,11 +21,19 @@ pub enum Changed {
     Everything,
 }
 
-/// Word of a commit for other processes, small enough for a notification (PostgreSQL takes 8,000 bytes).
-#[derive(Debug, Serialize, Deserialize)]
+/// Word for other processes; each is small enough for a notification (PostgreSQL takes 8,000 bytes).
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub enum Word {
+    /// Plays of the last hour that a commit brought. They come before its [`CommitWord`].
+    Plays(Vec<PlaysOf>),
+    Commit(CommitWord),
+    /// The catalogue, or a merge, has changed: look.
+    Catalogue,
+}
+
+/// What a commit changed.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommitWord {
-    /// Who commits; a process does not listen to itself.
-    pub process: String,
     /// When the oldest and the newest of the new events happened.
     pub extent: (i64, i64),
     /// The changed entities; `None` where they are too many to name.
@@ -31,25 +42,62 @@ pub struct CommitWord {
 
 const WORD_ENTITIES_MAX: usize = 64;
 const WORD_SIZE_BYTES_MAX: usize = 7_500;
+/// Plays of one entity in one piece of a word: some 60 bytes each, beside an id of at most some 1,200.
+const PIECE_PLAYS_MAX: usize = 64;
+
+impl Word {
+    /// Word that the catalogue has changed.
+    pub fn of_catalogue() -> String {
+        serde_json::to_string(&Self::Catalogue).unwrap_or_default()
+    }
+
+    /// Everything that a commit has to tell, in texts of one line.
+    pub fn texts(extent: (i64, i64), changed: &Changed, plays: &[PlaysOf]) -> Vec<String> {
+        let mut texts = Self::plays_texts(plays);
+        texts.push(CommitWord::new(extent, changed).into_text());
+        texts
+    }
+
+    /// However much was played, each text is below the limit: entities with many plays come in pieces.
+    fn plays_texts(plays: &[PlaysOf]) -> Vec<String> {
+        let pieces = plays.iter().flat_map(|of| {
+            let of_chunk = |plays: &[Play]| PlaysOf { entity: of.entity.clone(), plays: plays.to_vec() };
+            of.plays.chunks(PIECE_PLAYS_MAX).map(of_chunk)
+        });
+        let mut texts: Vec<String> = Vec::new();
+        for piece in pieces {
+            let piece = serde_json::to_string(&piece).unwrap_or_default();
+            match texts.last_mut() {
+                Some(text) if text.len() + piece.len() < WORD_SIZE_BYTES_MAX => {
+                    text.push(',');
+                    text.push_str(&piece);
+                }
+                _ => texts.push(format!(r#"{{"Plays":[{piece}"#)),
+            }
+        }
+        texts.iter_mut().for_each(|text| text.push_str("]}"));
+        texts
+    }
+}
 
 impl CommitWord {
-    pub fn new(process: &str, extent: (i64, i64), changed: &Changed) -> Self {
+    fn new(extent: (i64, i64), changed: &Changed) -> Self {
         let entities = match changed {
             Changed::Entities(entities) if entities.len() <= WORD_ENTITIES_MAX => {
                 Some(entities.iter().map(|entity| (entity.kind.code(), entity.id.to_string())).collect())
             }
             _ => None,
         };
-        Self { process: process.to_owned(), extent, entities }
+        Self { extent, entities }
     }
 
-    pub fn to_text(mut self) -> String {
-        let text = serde_json::to_string(&self).unwrap_or_default();
+    fn into_text(self) -> String {
+        let extent = self.extent;
+        let text = serde_json::to_string(&Word::Commit(self)).unwrap_or_default();
         if text.len() <= WORD_SIZE_BYTES_MAX {
             return text;
         }
-        self.entities = None;
-        serde_json::to_string(&self).unwrap_or_default()
+        serde_json::to_string(&Word::Commit(Self { extent, entities: None })).unwrap_or_default()
     }
 
     pub fn changed(self) -> Changed {
@@ -59,9 +107,6 @@ impl CommitWord {
         entities.map_or(Changed::Everything, Changed::Entities)
     }
 }
-
-/// Word of a change of the catalogue. What changed is in the database: whoever hears it looks.
-pub const CATALOGUE_WORD: &str = "catalogue";
 
 /// Hears of every commit, its own and other processes', after it is durable.
 pub trait CommitObserver: Send + Sync + 'static {
@@ -96,5 +141,44 @@ impl Watermark {
 
     pub fn oldest_ms(&self) -> Option<i64> {
         Some(self.oldest_ms.load(Ordering::Acquire)).filter(|oldest| *oldest < i64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_any_commit_fit_into_notifications_and_say_everything() {
+        let play = |number: u32| Play { at_s: 1_781_524_800, times: 1_000_000_000_000, listener: Some(number) };
+        let entity = |number: u32| EntityRef::new(EntityKind::Song, format!("{number}{}", "\u{1}".repeat(199)));
+        let mut told =
+            vec![PlaysOf { entity: None, plays: (0..1_000).map(|number| play(u32::MAX - number)).collect() }];
+        told.extend((0..100).map(|number| PlaysOf { entity: Some(entity(number)), plays: vec![play(number)] }));
+        let changed = Changed::Entities((0..60).map(entity).collect());
+        let mut heard: Vec<PlaysOf> = Vec::new();
+        let mut commits = Vec::new();
+        for text in Word::texts((1, 2), &changed, &told) {
+            assert!(text.len() <= 7_900 && !text.contains('\n'), "{} bytes: {text}", text.len());
+            match serde_json::from_str(&text).unwrap() {
+                Word::Commit(word) => commits.push((word.extent, word.changed())),
+                Word::Plays(plays) => {
+                    for piece in plays {
+                        match heard.last_mut() {
+                            Some(last) if last.entity == piece.entity => last.plays.extend(piece.plays),
+                            _ => heard.push(piece),
+                        }
+                    }
+                }
+                Word::Catalogue => panic!("a commit says nothing of the catalogue"),
+            }
+        }
+        assert_eq!(heard, told);
+        // Sixty such long ids are too many for one word.
+        assert_eq!(commits, [((1, 2), Changed::Everything)]);
+        let few = Changed::Entities([entity(1), entity(2)].into_iter().collect());
+        let [text] = &Word::texts((1, 2), &few, &[])[..] else { panic!("one word") };
+        let Word::Commit(word) = serde_json::from_str(text).unwrap() else { panic!("{text}") };
+        assert_eq!(word.changed(), few);
     }
 }

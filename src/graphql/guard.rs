@@ -17,7 +17,7 @@ pub enum Allow {
     Public,
     /// Sending events and the catalogue: services and admins.
     Ingest,
-    /// What changes how everybody's numbers are read.
+    /// What is about the platform as a whole, or changes how everybody's numbers are read: admins.
     Admin,
 }
 

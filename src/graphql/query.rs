@@ -4,6 +4,7 @@ use async_graphql::{Context, ID, Object};
 
 use super::{
     context::ContextExt,
+    definitions::{Definition, definitions},
     error::ApiError,
     guard::{Allow, forbidden},
     input::{Cadence, EntityKind, Metric, WindowInput, page_size},
@@ -11,6 +12,7 @@ use super::{
         chart::Chart,
         entity::{Album, Artist, Playlist, Song},
         ranking::{Cursor, PageInfo, RankingConnection, edges, ranking_name},
+        realtime::Platform,
         viewer::Viewer,
     },
     scalars::{CountryCode, Date},
@@ -41,6 +43,11 @@ impl Query {
     #[graphql(guard = "Allow::AnyToken")]
     async fn viewer(&self, ctx: &Context<'_>) -> Result<Viewer, ApiError> {
         Ok(Viewer(ctx.require_viewer()?.clone()))
+    }
+
+    /// What every number means. For anybody.
+    async fn definitions(&self) -> Vec<Definition> {
+        definitions()
     }
 
     /// A song by id; null while neither an event nor the catalogue named it. Of what is merged into
@@ -129,6 +136,12 @@ impl Query {
         #[graphql(desc = "Up to 200 ids.")] ids: Vec<ID>,
     ) -> Result<Vec<Option<Artist>>, ApiError> {
         many(ctx, entity::EntityKind::Artist, ids, Artist).await
+    }
+
+    /// The whole platform. For admins.
+    #[graphql(guard = "Allow::Admin")]
+    async fn platform(&self) -> Platform {
+        Platform
     }
 
     /// Entities of a kind by a metric over a window, highest first, ties by id. Pages go on from a

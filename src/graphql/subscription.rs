@@ -2,26 +2,27 @@
 
 use std::{sync::Arc, time::Duration as StdDuration};
 
-use async_graphql::{Context, SimpleObject, Subscription as GraphqlSubscription};
+use async_graphql::{Context, Object, Subscription as GraphqlSubscription};
 use futures_util::{Stream, StreamExt};
 use tokio::sync::watch;
 
 use super::{
     context::ContextExt,
     error::ApiError,
-    guard::Allow,
+    guard::{Allow, forbidden},
     input::{EntityKind, EntityRef, Metric, WindowInput, page_size},
     object::{
         entity::is_own_entity,
         metrics::{Metrics, Subject, need_of},
         ranking::{LiveRanking, edges, ranking_name},
+        realtime::{LiveRealtime, Realtime},
     },
     query::require_rankable,
     scalars::{DateTime, Duration, Long, TimeZone},
 };
 use crate::{
     analytics::RankedEntity,
-    domain::{entity, measure::Need},
+    domain::{entity, measure::Need, realtime::RealtimeNumbers, viewer::Role},
     live::{Answer, Question, State},
 };
 
@@ -30,15 +31,39 @@ const LIVE_RANKING_MAX: usize = 100;
 
 pub struct Subscription;
 
-/// The state of watched counters.
-#[derive(SimpleObject)]
 pub struct LiveMetrics {
-    /// Counts the states of these counters since they are watched; a gap tells how many were skipped.
-    pub sequence: Long,
+    sequence: u64,
+    at_ms: i64,
+    metrics: Metrics,
+    /// Absent where it was not selected.
+    realtime: Option<RealtimeNumbers>,
+}
+
+/// The state of watched counters.
+#[Object]
+impl LiveMetrics {
+    /// Counts the states of what is selected since it is watched; a gap tells how many were skipped.
+    async fn sequence(&self) -> Long {
+        Long::of(self.sequence)
+    }
+
     /// When this state was read.
-    pub at: DateTime,
+    async fn at(&self) -> DateTime {
+        DateTime::at(self.at_ms)
+    }
+
     /// The counters.
-    pub metrics: Metrics,
+    async fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What happens to the entity right now. Where it is selected, a state comes also when the clock changes it.
+    async fn realtime(&self, ctx: &Context<'_>) -> Realtime {
+        match &self.realtime {
+            Some(numbers) => Realtime::new(self.metrics.subject.is_own, self.at_ms, numbers.clone()),
+            None => Realtime::now(ctx, Some(&self.metrics.subject.entity), self.metrics.subject.is_own),
+        }
+    }
 }
 
 /// What can be watched over a WebSocket (`graphql-transport-ws`). The first message is the whole state;
@@ -65,28 +90,53 @@ impl Subscription {
         let interval = interval(min_interval)?;
         let entity: entity::EntityRef = of.into();
         let is_own = is_own_entity(ctx, &entity).await?;
-        let need = ctx
-            .field()
-            .selection_set()
-            .filter(|field| field.name() == "metrics")
-            .map(|field| need_of(&field))
-            .fold(Need::default(), Need::union);
+        let selected: Vec<_> = ctx.field().selection_set().collect();
+        let of_metrics = selected.iter().filter(|field| field.name() == "metrics");
+        let need = of_metrics.map(need_of).fold(Need::default(), Need::union);
         let question = Question::Metrics { entity: entity.clone(), window: during.parse()?, zone: time_zone.0, need };
-        let states = states(ctx.hub().watch(question, interval), interval);
-        Ok(states.filter_map(move |state| {
-            let live = match &state.answer {
-                Answer::Metrics { window, measures } => Some(Ok(LiveMetrics {
+        let mut watched = vec![ctx.hub().watch(question, interval)];
+        if selected.iter().any(|field| field.name() == "realtime") {
+            watched.push(ctx.hub().watch(Question::Realtime { of: Some(entity.clone()) }, interval));
+        }
+        Ok(states(watched, interval).filter_map(move |states| {
+            let live = live_metrics(&states, &entity, is_own);
+            async move { live.map(Ok) }
+        }))
+    }
+
+    /// What happens right now, for an entity, or for the whole platform where `of` is left out, which is
+    /// for admins. A state comes when something was played, and when the clock changes it.
+    #[graphql(guard = "Allow::Public")]
+    async fn realtime(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which entity; the whole platform if left out.")] of: Option<EntityRef>,
+        #[graphql(
+            desc = "The shortest time between two states, 0.1 to 60 seconds.",
+            default_with = "Duration { ms: 1_000 }"
+        )]
+        min_interval: Duration,
+    ) -> Result<impl Stream<Item = Result<LiveRealtime, ApiError>>, ApiError> {
+        let interval = interval(min_interval)?;
+        let of: Option<entity::EntityRef> = of.map(Into::into);
+        let is_own = match &of {
+            Some(entity) => is_own_entity(ctx, entity).await?,
+            None => true,
+        };
+        let viewer = ctx.require_viewer()?;
+        if of.is_none() && viewer.role != Role::Admin {
+            return Err(forbidden(viewer, "the whole platform"));
+        }
+        let watched = vec![ctx.hub().watch(Question::Realtime { of }, interval)];
+        Ok(states(watched, interval).filter_map(move |states| {
+            let live = states.first().and_then(|state| {
+                let Answer::Realtime(numbers) = &state.answer else { return None };
+                Some(Ok(LiveRealtime {
                     sequence: Long::of(state.sequence),
                     at: DateTime::at(state.at_ms),
-                    metrics: Metrics {
-                        subject: Subject { entity: entity.clone(), country: None, is_own },
-                        window: *window,
-                        is_withheld: false,
-                        measures: measures.clone(),
-                    },
-                })),
-                Answer::Ranking { .. } => None,
-            };
+                    realtime: Realtime::new(is_own, state.at_ms, numbers.clone()),
+                }))
+            });
             async move { live }
         }))
     }
@@ -112,9 +162,10 @@ impl Subscription {
         let first = page_size(first, LIVE_RANKING_MAX)?;
         let name = ranking_name(of.into(), by);
         let question = Question::Ranking { of: of.into(), by, window: during.parse()?, first };
-        let states = states(ctx.hub().watch(question, interval), interval);
+        let states = states(vec![ctx.hub().watch(question, interval)], interval);
         let name: Arc<str> = name.into();
-        Ok(states.zip(futures_util::stream::repeat(name)).filter_map(move |(state, name)| async move {
+        Ok(states.zip(futures_util::stream::repeat(name)).filter_map(move |(states, name)| async move {
+            let state = states.first()?;
             let Answer::Ranking { window, list } = &state.answer else { return None };
             let ranked: Vec<RankedEntity> =
                 list.iter().map(|(entity, value)| RankedEntity { entity: entity.clone(), value: *value }).collect();
@@ -134,15 +185,41 @@ fn interval(min_interval: Duration) -> Result<StdDuration, ApiError> {
     Ok(StdDuration::from_millis(min_interval.ms.unsigned_abs()))
 }
 
-/// The newest states, at most one per interval.
-fn states(receiver: watch::Receiver<Option<Arc<State>>>, interval: StdDuration) -> impl Stream<Item = Arc<State>> {
-    futures_util::stream::unfold((receiver, false), move |(mut receiver, is_later)| async move {
+/// The state of counters, and of the present where that is watched too.
+fn live_metrics(states: &[Arc<State>], entity: &entity::EntityRef, is_own: bool) -> Option<LiveMetrics> {
+    let Answer::Metrics { window, measures } = &states.first()?.answer else { return None };
+    let realtime = states.iter().find_map(|state| match &state.answer {
+        Answer::Realtime(numbers) => Some(numbers.clone()),
+        _ => None,
+    });
+    Some(LiveMetrics {
+        // Each question's first state is 1. What either skips is a gap in the sum.
+        sequence: states.iter().map(|state| state.sequence - 1).sum::<u64>() + 1,
+        at_ms: states.iter().map(|state| state.at_ms).max()?,
+        metrics: Metrics {
+            subject: Subject { entity: entity.clone(), country: None, is_own },
+            window: *window,
+            is_withheld: false,
+            measures: measures.clone(),
+        },
+        realtime,
+    })
+}
+
+type Watched = Vec<watch::Receiver<Option<Arc<State>>>>;
+
+/// The newest state of each of the questions whenever one has a new one, at most once per interval.
+fn states(watched: Watched, interval: StdDuration) -> impl Stream<Item = Vec<Arc<State>>> {
+    futures_util::stream::unfold((watched, false), move |(mut watched, is_later)| async move {
         if is_later {
             tokio::time::sleep(interval).await;
-            receiver.changed().await.ok()?;
+            let changes = watched.iter_mut().map(|receiver| Box::pin(receiver.changed()));
+            futures_util::future::select_all(changes).await.0.ok()?;
         }
-        let state = receiver.wait_for(Option::is_some).await.ok()?.clone()?;
-        receiver.mark_unchanged();
-        Some((state, (receiver, true)))
+        let mut states = Vec::with_capacity(watched.len());
+        for receiver in &mut watched {
+            states.push(receiver.wait_for(Option::is_some).await.ok()?.clone()?);
+        }
+        Some((states, (watched, true)))
     })
 }

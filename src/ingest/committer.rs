@@ -35,13 +35,14 @@ use crate::{
     domain::{
         catalogue::CatalogueVersion,
         clock::SharedClock,
-        commit::{Changed, CommitWord, SharedObserver, Watermark},
+        commit::{Changed, SharedObserver, Watermark, Word},
         counting::CountingRules,
         entity::EntityRef,
         event::{AcceptedEvent, Event, EventKey},
         merge::Merges,
+        realtime::PlaysOf,
     },
-    rollup::delta::Deltas,
+    realtime::Realtime,
     telemetry::Metrics,
 };
 
@@ -70,6 +71,7 @@ pub struct CommitterParts {
     /// Which state of the catalogue this process has heard of.
     pub catalogue_version: Arc<CatalogueVersion>,
     pub merges: Merges,
+    pub realtime: Arc<Realtime>,
     pub observers: Vec<SharedObserver>,
     pub clock: SharedClock,
     pub metrics: Arc<Metrics>,
@@ -116,6 +118,7 @@ struct Derived {
     entities: FxHashSet<EntityRef>,
     /// When the oldest and the newest of them happened.
     extent: (i64, i64),
+    plays: Vec<PlaysOf>,
     money_rows: Vec<MoneyRow>,
     rollup_rows: Vec<RollupRow>,
 }
@@ -296,13 +299,15 @@ impl Committer {
             audience::append_segment(&txn, (mark.block, mark.number), segment).await?;
         }
         let changed = Changed::Entities(derived.entities);
-        let word = CommitWord::new(&self.parts.process_id, derived.extent, &changed);
-        notify::notify(&txn, &word.to_text()).await?;
+        if !self.parts.database.is_sqlite() {
+            let words = Word::texts(derived.extent, &changed, &derived.plays);
+            notify::notify(&txn, &self.parts.process_id, &words).await?;
+        }
         // Last, so that row locks are held only for a moment.
         rollups::apply_money_deltas(&txn, self.parts.slot, &derived.money_rows).await?;
         rollups::apply_deltas(&txn, self.parts.slot, &derived.rollup_rows).await?;
         self.next_mark.begin_commit();
-        txn.commit().await?;
+        self.parts.realtime.commit(txn, &derived.plays).await?;
         self.next_mark.end_commit();
         let segment = derived.segment.map(|segment| (mark, segment));
         Ok(Stored { facts: derived.facts, learned, segment, changed: Some((changed, derived.extent)) })
@@ -310,7 +315,7 @@ impl Committer {
 
     /// What follows from events that are new. Pauses often, so that it can share a task with statements.
     async fn derive(&self, new: &[&AcceptedEvent], learned: &LearnedPeople) -> Derived {
-        let mut deltas = Deltas::default();
+        let mut deltas = self.parts.realtime.deltas();
         for some in new.chunks(EVENTS_BETWEEN_PAUSES) {
             for accepted in some {
                 let number_of = |event: &Event, part| self.person_numbers.get(event, part, learned);
@@ -327,6 +332,7 @@ impl Committer {
             segment,
             entities: deltas.entities().cloned().collect(),
             // They are sorted by time.
+            plays: deltas.take_plays(),
             extent: (new[0].event.key.occurred_at_ms, new[new.len() - 1].event.key.occurred_at_ms),
             money_rows: deltas.money_rows(),
             rollup_rows: deltas.rollup_rows(),

@@ -22,6 +22,7 @@ use crate::{
         commit::{Changed, CommitObserver},
         entity::{EntityKind, EntityRef},
         measure::{Measures, Metric, Need},
+        realtime::RealtimeNumbers,
         window::{AskedWindow, QUARTER_MS, Window},
     },
     telemetry::Metrics,
@@ -30,8 +31,29 @@ use crate::{
 /// What can be watched. Equal questions are one computation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Question {
-    Metrics { entity: EntityRef, window: AskedWindow, zone: chrono_tz::Tz, need: Need },
-    Ranking { of: EntityKind, by: Metric, window: AskedWindow, first: usize },
+    Metrics {
+        entity: EntityRef,
+        window: AskedWindow,
+        zone: chrono_tz::Tz,
+        need: Need,
+    },
+    Ranking {
+        of: EntityKind,
+        by: Metric,
+        window: AskedWindow,
+        first: usize,
+    },
+    /// What happens right now, for an entity or for the whole platform.
+    Realtime {
+        of: Option<EntityRef>,
+    },
+}
+
+impl Question {
+    /// Whether the answer changes with every second that passes, and not only with commits.
+    fn follows_the_clock(&self) -> bool {
+        matches!(self, Self::Realtime { .. })
+    }
 }
 
 /// The state of a question.
@@ -39,6 +61,7 @@ pub enum Question {
 pub enum Answer {
     Metrics { window: Window, measures: Measures },
     Ranking { window: Window, list: Vec<(EntityRef, i64)> },
+    Realtime(RealtimeNumbers),
 }
 
 /// A published state. `sequence` counts a question's states since somebody began to watch it, so that
@@ -69,7 +92,10 @@ struct Watched {
     /// The shortest interval that a watcher asked for.
     interval: Duration,
     is_marked: bool,
+    /// When it may be answered again where it is marked.
     due: Instant,
+    /// When it is answered again even where it is not marked, because time has passed.
+    ticks_at: Option<Instant>,
 }
 
 /// Fans states out to watchers. Cheap to clone.
@@ -87,6 +113,8 @@ struct Shared {
 
 /// How long an unanswerable question waits before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often a question that follows the clock is answered while nothing is committed.
+const TICK: Duration = Duration::from_secs(1);
 
 impl Hub {
     pub fn new(metrics: Arc<Metrics>) -> Self {
@@ -101,6 +129,7 @@ impl Hub {
             interval,
             is_marked: true,
             due: Instant::now(),
+            ticks_at: None,
         });
         watched.interval = watched.interval.min(interval);
         let receiver = watched.latest.subscribe();
@@ -128,7 +157,8 @@ impl Hub {
         let window_moves = Instant::now() + Duration::from_millis(u64::try_from(to_next_quarter).unwrap_or(0));
         let questions = self.lock();
         let marked = questions.values().filter(|watched| watched.is_marked).map(|watched| watched.due);
-        marked.chain([window_moves]).min().unwrap_or(window_moves)
+        let ticks = questions.values().filter_map(|watched| watched.ticks_at);
+        marked.chain(ticks).chain([window_moves]).min().unwrap_or(window_moves)
     }
 
     async fn answer_due(&self, answers: &dyn Answers) {
@@ -165,9 +195,11 @@ impl Hub {
         let mut due = Vec::new();
         for (question, watched) in questions.iter_mut() {
             let is_of_old_quarter = watched.latest.borrow().as_ref().is_some_and(|state| state.at_ms < quarter);
-            if (watched.is_marked && watched.due <= now) || is_of_old_quarter {
+            let ticks = watched.ticks_at.is_some_and(|at| at <= now);
+            if (watched.is_marked && watched.due <= now) || ticks || is_of_old_quarter {
                 watched.is_marked = false;
                 watched.due = now + watched.interval;
+                watched.ticks_at = question.follows_the_clock().then(|| now + TICK.max(watched.interval));
                 due.push(question.clone());
             }
         }
@@ -211,6 +243,9 @@ fn touches(changed: &Changed, question: &Question) -> bool {
     match (changed, question) {
         (Changed::Everything, _) => true,
         (Changed::Entities(entities), Question::Metrics { entity, .. }) => entities.contains(entity),
+        (Changed::Entities(entities), Question::Realtime { of: Some(entity) }) => entities.contains(entity),
+        // Only what some entity is credited with is played.
+        (Changed::Entities(entities), Question::Realtime { of: None }) => !entities.is_empty(),
         (Changed::Entities(entities), Question::Ranking { of, .. }) => entities.iter().any(|entity| entity.kind == *of),
     }
 }
@@ -309,6 +344,18 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert!(!watcher.has_changed().unwrap());
         assert_eq!(watcher.borrow().as_ref().unwrap().sequence, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_follows_the_clock_is_answered_every_second_and_at_most_once_an_interval() {
+        for (interval_ms, asked) in [(100, 10), (1_000, 10), (4_000, 3)] {
+            let (hub, answers) = start();
+            let question = Question::Realtime { of: None };
+            let mut watcher = hub.watch(question, Duration::from_millis(interval_ms));
+            watcher.wait_for(Option::is_some).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(9_500)).await;
+            assert_eq!(answers.asked.load(Ordering::SeqCst), asked, "{interval_ms} ms");
+        }
     }
 
     #[tokio::test(start_paused = true)]

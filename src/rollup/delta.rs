@@ -11,9 +11,10 @@ use crate::{
     },
     db::queries::rollups::{MoneyRow, RollupRow},
     domain::{
-        counting::{Counters, CountingRules, MoneyCounters, Part, effect},
+        counting::{Counter, Counters, CountingRules, Effect, MoneyCounters, Part, effect},
         entity::EntityRef,
         event::Event,
+        realtime::{Play, PlaysOf},
         window::Grain,
     },
 };
@@ -25,9 +26,18 @@ pub struct Deltas {
     texts: Texts,
     /// By quarter-hour and origin. A batch holds few quarters and many entities, most of which have one fact.
     facts: FxHashMap<EntityRef, Vec<Fact>>,
+    /// Since when plays are kept one by one; they are not where it is left out.
+    plays_since_ms: Option<i64>,
+    /// Such plays by whom they are credited to; `None` is the platform, which has each once.
+    plays: FxHashMap<Option<EntityRef>, Vec<Play>>,
 }
 
 impl Deltas {
+    /// Deltas that keep plays since a moment one by one, for [`Self::take_plays`].
+    pub fn keeping_plays_since(from_ms: i64) -> Self {
+        Self { plays_since_ms: Some(from_ms), ..Self::default() }
+    }
+
     /// Adds an event; `number_of` gives the number that stands for its person in that part. Those without one are
     /// in no set.
     pub fn add(&mut self, event: &Event, rules: &CountingRules, number_of: impl Fn(&Event, Part) -> Option<u32>) {
@@ -39,11 +49,44 @@ impl Deltas {
             [&event.country, &event.listening_source, &event.device].map(|text| self.texts.number(text.as_deref()));
         let money = event.currency.as_deref().filter(|_| effect.money != MoneyCounters::default());
         let money = money.map(|currency| (self.texts.number(Some(currency)), &effect.money));
+        let play = self.recent_play(event, &effect, &number_of);
+        self.keep_play(None, play);
         for credited in effect.credited(event) {
             let entity = EntityRef { kind: credited.kind, id: credited.id.clone() };
+            self.keep_play(Some(&entity), play.filter(|_| credited.is_whole));
             let taken = taken.filter(|_| credited.is_whole);
             self.add_to(entity, (quarter_ms, origin), &credited.counters, money, taken);
         }
+    }
+
+    /// An event's plays, where they are to be kept. Whoever is known by name listens to them, be it a stream or not.
+    fn recent_play(
+        &self,
+        event: &Event,
+        effect: &Effect,
+        number_of: impl Fn(&Event, Part) -> Option<u32>,
+    ) -> Option<Play> {
+        let at_ms = event.key.occurred_at_ms;
+        let times = effect.counters[Counter::Plays];
+        if times == 0 || self.plays_since_ms.is_none_or(|since_ms| at_ms < since_ms) {
+            return None;
+        }
+        let is_known = event.user_id.is_some() && event.count.is_none();
+        let listener = is_known.then(|| number_of(event, Part::Listener)).flatten();
+        Some(Play { at_s: at_ms.div_euclid(1_000), times, listener })
+    }
+
+    fn keep_play(&mut self, of: Option<&EntityRef>, play: Option<Play>) {
+        if let Some(play) = play {
+            self.plays.entry(of.cloned()).or_default().push(play);
+        }
+    }
+
+    /// Takes out the plays that were kept one by one, the platform's first.
+    pub fn take_plays(&mut self) -> Vec<PlaysOf> {
+        let mut plays: Vec<PlaysOf> = self.plays.drain().map(|(entity, plays)| PlaysOf { entity, plays }).collect();
+        plays.sort_by_key(|of| of.entity.is_some());
+        plays
     }
 
     fn add_to(

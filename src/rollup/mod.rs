@@ -5,3 +5,4 @@ pub mod compare;
 pub mod delta;
 pub mod fold;
 pub mod recount;
+pub mod replay;

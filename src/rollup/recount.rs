@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use super::{
     compare::{Report, compare_counters, compare_money, compare_people, place},
     delta::Deltas,
+    replay::add_stored,
 };
 use crate::{
     audience::{
@@ -25,15 +26,15 @@ use crate::{
         Connection, Database, DbError, Transaction,
         queries::{
             audience::{self, DayRow, MarketRow},
-            events, leases, listeners,
+            events, leases,
             rollups::{self, MoneyRow, RollupRow},
         },
     },
     domain::{
         clock::Clock,
-        counting::{Counters, CountingRules, MoneyCounters, Part, Parts},
+        counting::{Counters, CountingRules, MoneyCounters, Parts},
         entity::{EntityKind, EntityRef},
-        event::{Event, EventKey},
+        event::EventKey,
         window::{DAY_MS, Grain},
     },
 };
@@ -93,12 +94,8 @@ async fn recount_day<C: Connection>(conn: &C, day: i64, rules: &CountingRules) -
         let Some(last) = events.last() else { return Ok(recount) };
         after = Some(last.key);
         recount.events += events.len() as u64;
-        let numbers = numbers_of(conn, &events).await?;
         let mut deltas = Deltas::default();
-        for event in &events {
-            // Somebody without a number can be in no set; the comparison of people will say so.
-            deltas.add(event, rules, |event, part| numbers.get(&person(event, part)?).copied());
-        }
+        add_stored(conn, &events, rules, &mut deltas).await?;
         for row in deltas.rollup_rows() {
             recount.counters.entry((row.grain, row.bucket, row.entity)).or_default().add(&row.counters);
         }
@@ -110,33 +107,6 @@ async fn recount_day<C: Connection>(conn: &C, day: i64, rules: &CountingRules) -
             recount.people.fold(day, &segment, |_| false);
         }
     }
-}
-
-/// Which sort of person, and their id.
-type PersonId = (listeners::People, Arc<str>);
-
-fn person(event: &Event, part: Part) -> Option<PersonId> {
-    match part {
-        Part::AnonymousListener => Some((listeners::People::Anonymous, event.anonymous_id.clone()?)),
-        _ => Some((listeners::People::Identified, event.user_id.clone()?)),
-    }
-}
-
-async fn numbers_of<C: Connection>(conn: &C, events: &[Event]) -> Result<HashMap<PersonId, u32>, DbError> {
-    let mut numbers = HashMap::new();
-    for people in [listeners::People::Identified, listeners::People::Anonymous] {
-        let ids: BTreeSet<&str> = events
-            .iter()
-            .filter_map(|event| match people {
-                listeners::People::Identified => event.user_id.as_deref(),
-                listeners::People::Anonymous => event.anonymous_id.as_deref(),
-            })
-            .collect();
-        let ids: Vec<&str> = ids.into_iter().collect();
-        let found = listeners::list_numbers(conn, people, &ids).await?;
-        numbers.extend(found.into_iter().map(|(id, number)| ((people, Arc::from(id)), number)));
-    }
-    Ok(numbers)
 }
 
 /// Compares everything stored with a recount, in one snapshot of the database.

@@ -129,6 +129,10 @@ fn arguments(type_name: &str, field_name: &str, field: &Value) -> String {
             format!("{name}: {value}")
         })
         .collect();
+    if (type_name, field_name) == ("Subscription", "realtime") {
+        // Without an argument it is about the platform, and has a rule of its own.
+        return r#"(of: {kind: SONG, id: "song-1"})"#.to_owned();
+    }
     if values.is_empty() { String::new() } else { format!("({})", values.join(", ")) }
 }
 
@@ -138,6 +142,10 @@ fn way_to(type_name: &str) -> &'static str {
         "Query" => "query { @ }",
         "Mutation" => "mutation { @ }",
         "Subscription" => "subscription { @ }",
+        "Definition" => "query { definitions { @ } }",
+        "Platform" => "query { platform { @ } }",
+        "Realtime" => r#"query { song(id: "song-1") { realtime { @ } } }"#,
+        "LiveRealtime" => r#"subscription { realtime(of: {kind: SONG, id: "song-1"}) { @ } }"#,
         "Viewer" => "query { viewer { @ } }",
         "Song" => r#"query { song(id: "song-1") { @ } }"#,
         "Album" => r#"query { album(id: "album-1") { @ } }"#,

@@ -13,6 +13,7 @@ use super::{
     metrics::{Metrics, Subject, UniqueCount, need_of},
     people::{self, Audience, Market, Overlap, Share},
     ranking::{RankedAlbum, RankedSong},
+    realtime::Realtime,
     timeline::{BUCKETS_MAX, Timeline},
 };
 use crate::{
@@ -115,6 +116,10 @@ fn timeline(
     Ok(Timeline { subject: subject(ctx, entry, country)?, every, zone, window, buckets })
 }
 
+fn realtime(ctx: &Context<'_>, entry: &CatalogueEntry) -> Realtime {
+    Realtime::now(ctx, Some(&entry.entity), is_own(ctx.viewer(), entry))
+}
+
 /// Makes object types of catalogue entries, each of its attributes, its name and its own fields. The fields in the
 /// first braces, those of `Measurable`, are everybody's.
 ///
@@ -193,6 +198,11 @@ measurables! {
             #[graphql(desc = "How many, 1 to 200.", default = 12)] first: i32,
         ) -> Result<Vec<ChartEntry>, ApiError> {
             chart::history(ctx, &self.0.entity, cadence, first).await
+        }
+
+        /// What happens to it right now. Plays are for listeners too, listeners for the artist and admins.
+        pub async fn realtime(&self, ctx: &Context<'_>) -> Realtime {
+            realtime(ctx, &self.0)
         }
 
         /// Distinct listeners of the 28 UTC days that end with a day.
@@ -620,7 +630,8 @@ pub async fn entries_of(ctx: &Context<'_>, ranked: &[RankedEntity]) -> Result<Ve
         desc = "The newest charts of the whole platform that it was on, the newest first; none for playlists.",
         arg(name = "cadence", ty = "Cadence", default_with = "Cadence::Weekly", desc = "Which charts."),
         arg(name = "first", ty = "i32", default = 12, desc = "How many, 1 to 200.")
-    )
+    ),
+    field(name = "realtime", ty = "Realtime", desc = "What happens to it right now.")
 )]
 pub enum Measurable {
     Song(Song),

@@ -16,6 +16,7 @@ use crate::{
     },
     graphql::{
         context::ContextExt,
+        definitions,
         error::ApiError,
         guard::OwnerOnly,
         scalars::{CurrencyCode, DateTime, Decimal, Long},
@@ -45,11 +46,17 @@ pub struct Freshness {
     pub as_of: Option<DateTime>,
     /// Whether the window is still open, so that the numbers can still grow.
     pub is_provisional: bool,
+    /// The version of the definitions that the numbers follow, as in `Query.definitions`.
+    pub definitions_version: &'static str,
 }
 
 impl Freshness {
     pub fn of(analytics: &Analytics, window: Window) -> Self {
-        Self { as_of: analytics.newest_event_ms().map(DateTime::at), is_provisional: window.to_ms > analytics.now_ms() }
+        Self {
+            as_of: analytics.newest_event_ms().map(DateTime::at),
+            is_provisional: window.to_ms > analytics.now_ms(),
+            definitions_version: definitions::version(),
+        }
     }
 }
 
@@ -257,7 +264,7 @@ impl Metrics {
         (days > 0 && !self.is_withheld).then(|| self.measures.people.daily_listeners as f64 / days as f64)
     }
 
-    /// Likes given.
+    /// Likes given, of the thing itself or of a work of the artist; those taken back are not subtracted.
     async fn likes(&self) -> Long {
         self.count(Counter::Likes)
     }
@@ -280,7 +287,7 @@ impl Metrics {
         self.people(ctx, Part::Liker)
     }
 
-    /// Shares.
+    /// Shares of the thing itself or of a work of the artist.
     async fn shares(&self) -> Long {
         self.count(Counter::Shares)
     }
@@ -291,7 +298,7 @@ impl Metrics {
         self.people(ctx, Part::Sharer)
     }
 
-    /// Saves to a library.
+    /// Saves to a library; those taken back are not subtracted.
     async fn saves(&self) -> Long {
         self.count(Counter::Saves)
     }
@@ -314,7 +321,7 @@ impl Metrics {
         self.people(ctx, Part::Saver)
     }
 
-    /// Additions to playlists.
+    /// Additions of the song, of a song of the artist, or to the playlist.
     async fn playlist_adds(&self) -> Long {
         self.count(Counter::PlaylistAdds)
     }
@@ -325,7 +332,7 @@ impl Metrics {
         self.people(ctx, Part::Adder)
     }
 
-    /// Follows. Only artists are followed.
+    /// Follows; unfollows are not subtracted. Only artists are followed.
     async fn follows(&self) -> Long {
         self.count(Counter::Follows)
     }
@@ -342,7 +349,7 @@ impl Metrics {
         self.net(Counter::Follows, Counter::Unfollows)
     }
 
-    /// Paid orders. For the artist and admins.
+    /// Orders paid; those paid back are not subtracted. For the artist and admins.
     #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }")]
     async fn purchases(&self) -> Long {
         self.count(Counter::Purchases)

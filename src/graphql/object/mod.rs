@@ -7,5 +7,6 @@ pub mod event;
 pub mod metrics;
 pub mod people;
 pub mod ranking;
+pub mod realtime;
 pub mod timeline;
 pub mod viewer;

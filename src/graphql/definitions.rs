@@ -1,0 +1,187 @@
+//! What every number means: the schema's own descriptions, so that there is one text for both, with what a
+//! description does not say. A new metric is one row of [`ROWS`].
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use async_graphql::{
+    SimpleObject,
+    parser::{
+        parse_schema,
+        types::{FieldDefinition, TypeKind, TypeSystemDefinition},
+    },
+};
+use sha2::{Digest, Sha256};
+
+/// A metric's name, its unit, the numbers of the lines in the platform's definitions that fix it, and where
+/// the schema has it. The description of the first place is its text.
+struct Row {
+    key: &'static str,
+    title: &'static str,
+    unit: &'static str,
+    numbers: &'static [i32],
+    found_in: &'static [&'static str],
+}
+
+const fn row(
+    key: &'static str,
+    title: &'static str,
+    unit: &'static str,
+    numbers: &'static [i32],
+    found_in: &'static [&'static str],
+) -> Row {
+    Row { key, title, unit, numbers, found_in }
+}
+
+const EVENTS: &str = "events";
+const PEOPLE: &str = "people";
+const FRACTION: &str = "fraction, 0 to 1";
+
+const ROWS: &[Row] = &[
+    row("plays", "Plays", EVENTS, &[1], &["Metrics.plays", "Metric.PLAYS"]),
+    row("streams", "Streams", EVENTS, &[2], &["Metrics.streams", "Metric.STREAMS"]),
+    row("skips", "Skips", EVENTS, &[4], &["Metrics.skips", "Metric.SKIPS"]),
+    row("skipRate", "Skip rate", FRACTION, &[4], &["Metrics.skipRate"]),
+    row("completionRate", "Completion rate", FRACTION, &[4], &["Metrics.completionRate"]),
+    row("listeningTime", "Listening time", "milliseconds", &[5], &["Metrics.listeningTimeMs", "Metric.LISTENING_TIME"]),
+    row("listeners", "Listeners", PEOPLE, &[6], &["Metrics.listeners", "Metric.LISTENERS"]),
+    row("streamsPerListener", "Streams per listener", "streams per person", &[9], &["Metrics.streamsPerListener"]),
+    row("directStreams", "Direct streams", EVENTS, &[13], &["Metrics.directStreams"]),
+    row("anonymousListeners", "Anonymous listeners", PEOPLE, &[6], &["Metrics.anonymousListeners"]),
+    row("averageDailyListeners", "Average daily listeners", "people per day", &[7], &["Metrics.averageDailyListeners"]),
+    row(
+        "monthlyListeners",
+        "Monthly listeners",
+        PEOPLE,
+        &[8],
+        &["Artist.monthlyListeners", "Song.monthlyListeners", "Album.monthlyListeners", "Playlist.monthlyListeners"],
+    ),
+    row("followers", "Followers", "follows", &[10], &["Artist.followers"]),
+    row("netFollows", "Net follows", EVENTS, &[10], &["Metrics.netFollows"]),
+    row("netLikes", "Net likes", EVENTS, &[11], &["Metrics.netLikes"]),
+    row("netSaves", "Net saves", EVENTS, &[11], &["Metrics.netSaves"]),
+    row("likers", "Likers", PEOPLE, &[11], &["Metrics.likers"]),
+    row("sharers", "Sharers", PEOPLE, &[11], &["Metrics.sharers"]),
+    row("savers", "Savers", PEOPLE, &[11], &["Metrics.savers"]),
+    row("playlistAdders", "Playlist adders", PEOPLE, &[11], &["Metrics.playlistAdders"]),
+    row("saveRate", "Save rate", FRACTION, &[12], &["Metrics.saveRate"]),
+    row("shareRate", "Share rate", FRACTION, &[12], &["Metrics.shareRate"]),
+    row("intentRate", "Intent rate", FRACTION, &[12], &["Metrics.intentRate"]),
+    row("follows", "Follows", EVENTS, &[10], &["Metrics.follows", "Metric.FOLLOWS"]),
+    row("unfollows", "Unfollows", EVENTS, &[10], &["Metrics.unfollows"]),
+    row("likes", "Likes", EVENTS, &[11], &["Metrics.likes", "Metric.LIKES"]),
+    row("unlikes", "Likes taken back", EVENTS, &[11], &["Metrics.unlikes"]),
+    row("saves", "Saves", EVENTS, &[11], &["Metrics.saves", "Metric.SAVES"]),
+    row("unsaves", "Saves taken back", EVENTS, &[11], &["Metrics.unsaves"]),
+    row("shares", "Shares", EVENTS, &[11], &["Metrics.shares", "Metric.SHARES"]),
+    row("playlistAdds", "Playlist additions", EVENTS, &[11], &["Metrics.playlistAdds", "Metric.PLAYLIST_ADDS"]),
+    row("purchases", "Purchases", EVENTS, &[25], &["Metrics.purchases", "Metric.PURCHASES"]),
+    row("refunds", "Refunds", EVENTS, &[25], &["Metrics.refunds"]),
+    row("revenue", "Revenue", "money, by currency", &[25], &["Metrics.revenue"]),
+    row("netRevenue", "Net revenue", "money", &[25], &["Revenue.amount"]),
+    row("grossRevenue", "Gross revenue", "money", &[25], &["Revenue.gross"]),
+    row("refundedRevenue", "Refunded revenue", "money", &[25], &["Revenue.refunded"]),
+    row("audience", "Audience", PEOPLE, &[16], &["Audience.total"]),
+    row("activeListeners", "Active listeners", PEOPLE, &[17], &["Audience.active"]),
+    row("previouslyActive", "Previously active listeners", PEOPLE, &[17], &["Audience.previouslyActive"]),
+    row("programmed", "Programmed listeners", PEOPLE, &[15, 17], &["Audience.programmed"]),
+    row("superListeners", "Super listeners", PEOPLE, &[18], &["Audience.superListeners"]),
+    row("moderateListeners", "Moderate listeners", PEOPLE, &[18], &["Audience.moderate"]),
+    row("lightListeners", "Light listeners", PEOPLE, &[18], &["Audience.light"]),
+    row("newListeners", "New listeners", PEOPLE, &[19], &["Audience.newListeners"]),
+    row("returning", "Returning listeners", PEOPLE, &[19], &["Audience.returning"]),
+    row("reactivated", "Reactivated listeners", PEOPLE, &[19], &["Audience.reactivated"]),
+    row("sharedListeners", "Shared listeners", PEOPLE, &[], &["Overlap.shared"]),
+    row("shareOfThis", "Shared listeners of this artist's", FRACTION, &[], &["Overlap.shareOfThis"]),
+    row("shareOfThat", "Shared listeners of the other artist's", FRACTION, &[], &["Overlap.shareOfThat"]),
+    row("marketListeners", "Listeners of a market", PEOPLE, &[20], &["Market.listeners"]),
+    row("marketStreams", "Streams of a market", EVENTS, &[20], &["Market.streams"]),
+    row("listenerShare", "Listener share of a market", FRACTION, &[20], &["Market.listenerShare"]),
+    row("streamShare", "Stream share of a market", FRACTION, &[20], &["Market.streamShare"]),
+    row("affinity", "Affinity of a market", "ratio, 1 is as much as on the platform", &[20], &["Market.affinity"]),
+    row("chartPosition", "Chart position", "place", &[26], &["ChartEntry.position"]),
+    row("previousChartPosition", "Previous chart position", "place", &[26], &["ChartEntry.previousPosition"]),
+    row("chartChange", "Chart change", "places", &[26], &["ChartEntry.change"]),
+    row("peakPosition", "Peak position", "place", &[26], &["ChartEntry.peakPosition"]),
+    row("periodsOnChart", "Periods on chart", "charts", &[26], &["ChartEntry.periodsOnChart"]),
+    row("streak", "Streak", "charts", &[26], &["ChartEntry.streak"]),
+    row("chartStreams", "Streams of the period", EVENTS, &[26], &["ChartEntry.value"]),
+    row("listenersNow", "Listeners now", PEOPLE, &[], &["Realtime.listenersNow"]),
+    row("playsPerMinute", "Plays per minute", "events per minute", &[1], &["Realtime.playsPerMinute"]),
+];
+
+/// What a number means.
+#[derive(Debug, Clone, SimpleObject)]
+pub struct Definition {
+    /// Its name for programs; it stays when texts change.
+    key: &'static str,
+    /// Its name for people.
+    title: &'static str,
+    /// What it means, to the letter: the schema's description of the first field in `foundIn`.
+    text: String,
+    /// What it is counted in.
+    unit: &'static str,
+    /// The numbers of the lines in the platform's definitions that fix it; empty where it is the service's own.
+    numbers: Vec<i32>,
+    /// The fields of the schema that hold it, and the enum value that asks for it, as `Type.name`.
+    found_in: Vec<&'static str>,
+    /// The version of all definitions together: it changes with any of them.
+    version: &'static str,
+}
+
+/// Every metric's definition, in the order of the platform's definitions.
+pub fn definitions() -> Vec<Definition> {
+    let of_row = |(row, text): (&'static Row, &String)| Definition {
+        key: row.key,
+        title: row.title,
+        text: text.clone(),
+        unit: row.unit,
+        numbers: row.numbers.to_vec(),
+        found_in: row.found_in.to_vec(),
+        version: version(),
+    };
+    ROWS.iter().zip(&DEFINED.texts).map(of_row).collect()
+}
+
+/// The version of all definitions together: a hash of what they say.
+pub fn version() -> &'static str {
+    &DEFINED.version
+}
+
+struct Defined {
+    /// The rows' texts, in their order.
+    texts: Vec<String>,
+    version: String,
+}
+
+static DEFINED: LazyLock<Defined> = LazyLock::new(|| {
+    let descriptions = descriptions();
+    let text = |row: &Row| descriptions.get(row.found_in[0]).cloned().unwrap_or_default();
+    let texts: Vec<String> = ROWS.iter().map(text).collect();
+    let mut hash = Sha256::new();
+    for (row, text) in ROWS.iter().zip(&texts) {
+        for part in [row.key, row.title, row.unit, text] {
+            hash.update(part);
+            hash.update([0]);
+        }
+    }
+    let version = hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    Defined { texts, version }
+});
+
+/// The descriptions of the schema's fields by `Type.field`.
+fn descriptions() -> HashMap<String, String> {
+    let document = parse_schema(super::sdl()).expect("our own schema, as we print it");
+    let mut descriptions = HashMap::new();
+    for definition in document.definitions {
+        let TypeSystemDefinition::Type(definition) = definition else { continue };
+        let TypeKind::Object(object) = &definition.node.kind else { continue };
+        for field in &object.fields {
+            let FieldDefinition { name, description, .. } = &field.node;
+            if let Some(description) = description {
+                let text: Vec<&str> = description.node.split_whitespace().collect();
+                descriptions.insert(format!("{}.{}", definition.node.name.node, name.node), text.join(" "));
+            }
+        }
+    }
+    descriptions
+}
