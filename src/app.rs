@@ -513,7 +513,7 @@ async fn answer_questions(analytics: &Analytics, questions: &[Question]) -> Resu
             (Question::Realtime { of }, _) => Answer::Realtime(analytics.realtime(of.as_ref())),
             (Question::Metrics { window, zone, .. }, key) => Answer::Metrics {
                 window: key.as_ref().map_or_else(|| analytics.window(*window, *zone), |key| key.window),
-                measures: key.and_then(|key| measures.get(&key).cloned()).unwrap_or_default(),
+                measures: key.and_then(|key| measures.get(&key).cloned()).map(Box::new).unwrap_or_default(),
             },
         });
     }

@@ -14,6 +14,7 @@ use target::Target;
 
 use backbeat::demo;
 
+mod days;
 mod error;
 mod ingest;
 mod inside;
@@ -83,6 +84,7 @@ enum Command {
     Query(query::Options),
     Live(live::Options),
     Start(start::Options),
+    Days(days::Options),
 }
 
 #[derive(Serialize)]
@@ -127,6 +129,7 @@ fn run(cli: &Cli) -> Result<Value, error::BenchError> {
         Command::Query(options) => ("query", json!(options), runtime.block_on(query::run(&target, options))?),
         Command::Live(options) => ("live", json!(options), runtime.block_on(live::run(&target, options))?),
         Command::Start(options) => ("start", json!(options), runtime.block_on(start::run(&target, options))?),
+        Command::Days(options) => ("days", json!(options), days::run(options)?),
     };
     progress::end();
     let report = Report {

@@ -23,6 +23,7 @@ use crate::{
 };
 
 const DASHBOARD: &str = include_str!("../documents/dashboard.graphql");
+const ARTIST: &str = include_str!("../documents/artist.graphql");
 const RANKING: &str = include_str!("../documents/ranking.graphql");
 const PAGE: &str = include_str!("../documents/page.graphql");
 
@@ -33,7 +34,8 @@ const RANK_EXPONENT: f64 = 0.8;
 const REQUESTS: usize = 4_096;
 const SAMPLE_BYTES: usize = 400;
 
-/// Measure GraphQL queries: an artist's dashboard, a ranking, a page of 50 artists.
+/// Measure GraphQL queries: an artist's dashboard, their own page with audience and markets, a ranking, a page of
+/// 50 artists.
 ///
 /// Every connection asks its next question as soon as the last one is answered. The ranking is asked once
 /// before anything else has warmed the server (restart it for a truly cold number), then repeatedly. With
@@ -75,6 +77,7 @@ pub struct Options {
 enum Question {
     Ranking,
     Dashboard,
+    Artist,
     Page,
 }
 
@@ -110,8 +113,12 @@ pub async fn run(target: &Target, options: &Options) -> Result<Value, BenchError
         results["ranking"] = json!({ "firstMs": first[0].ms, "first": first, "repeated": repeated });
     }
     if wants(Question::Dashboard) {
-        let bodies = dashboard_bodies(options.artists_sampled);
+        let bodies = artist_bodies(DASHBOARD, options.artists_sampled);
         results["dashboard"] = json!(measure(target, options, "dashboard", bodies).await?);
+    }
+    if wants(Question::Artist) {
+        let bodies = artist_bodies(ARTIST, options.artists_sampled);
+        results["artist"] = json!(measure(target, options, "artist", bodies).await?);
     }
     if wants(Question::Page) {
         let bodies = page_bodies(options.artists_sampled);
@@ -289,10 +296,10 @@ fn ranking_body(by: &str, last: &str) -> Bytes {
     body(RANKING, &json!({ "by": by, "last": last }))
 }
 
-fn dashboard_bodies(artists: u32) -> Vec<Bytes> {
+fn artist_bodies(document: &str, artists: u32) -> Vec<Bytes> {
     let ranks = Zipf::new(f64::from(artists), RANK_EXPONENT).expect("at least one artist is asked for");
     let mut dice = rand::rng();
-    (0..REQUESTS).map(|_| body(DASHBOARD, &json!({ "id": format!("artist-{}", dice.sample(ranks)) }))).collect()
+    (0..REQUESTS).map(|_| body(document, &json!({ "id": format!("artist-{}", dice.sample(ranks)) }))).collect()
 }
 
 fn page_bodies(artists: u32) -> Vec<Bytes> {
@@ -348,7 +355,7 @@ mod tests {
 
     #[test]
     fn dashboards_are_asked_for_by_rank() {
-        let ids: Vec<_> = dashboard_bodies(20).iter().map(|body| variables(body)["id"].clone()).collect();
+        let ids: Vec<_> = artist_bodies(DASHBOARD, 20).iter().map(|body| variables(body)["id"].clone()).collect();
         let asked = |number| ids.iter().filter(|id| **id == format!("artist-{number}")).count();
         assert_eq!((1..=20).map(asked).sum::<usize>(), REQUESTS);
         assert!(asked(1) > 3 * asked(20));

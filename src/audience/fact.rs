@@ -59,10 +59,6 @@ impl Texts {
         }
         Ok(texts)
     }
-
-    pub fn len(&self) -> usize {
-        self.list.len()
-    }
 }
 
 /// Country, source and device by the numbers of their texts.

@@ -200,7 +200,7 @@ fn live_metrics(states: &[Arc<State>], entity: &entity::EntityRef, is_own: bool)
             subject: Subject { entity: entity.clone(), country: None, is_own },
             window: *window,
             is_withheld: false,
-            measures: measures.clone(),
+            measures: (**measures).clone(),
         },
         realtime,
     })

@@ -59,7 +59,7 @@ impl Question {
 /// The state of a question.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    Metrics { window: Window, measures: Measures },
+    Metrics { window: Window, measures: Box<Measures> },
     Ranking { window: Window, list: Vec<(EntityRef, i64)> },
     Realtime(RealtimeNumbers),
 }
@@ -273,7 +273,7 @@ mod tests {
             questions: &'a [Question],
         ) -> Pin<Box<dyn Future<Output = Option<Vec<Answer>>> + Send + 'a>> {
             self.asked.fetch_add(questions.len(), Ordering::SeqCst);
-            let mut measures = Measures::default();
+            let mut measures = Box::<Measures>::default();
             measures.counters[crate::domain::counting::Counter::Plays] = self.plays.load(Ordering::SeqCst);
             let answer = Answer::Metrics { window: Window { from_ms: 0, to_ms: QUARTER_MS }, measures };
             let answers = vec![answer; questions.len()];

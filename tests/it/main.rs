@@ -4,6 +4,7 @@
 mod support;
 
 mod access;
+mod audience;
 mod auth;
 mod bad_input;
 mod catalogue;
