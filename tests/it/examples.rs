@@ -35,6 +35,8 @@ async fn fill(app: &App) {
         })
         .collect();
     app.record(&events).await;
+    // The demo's charts.
+    app.core.charts.look().await.unwrap();
 }
 
 /// Variables as the measurements give them.

@@ -6,6 +6,11 @@ import ranking from './examples/3-ranking.graphql';
 import sendEvents from './examples/4-send-events.graphql';
 import liveCounter from './examples/5-live-counter.graphql';
 import liveRanking from './examples/6-live-ranking.graphql';
+import audienceAndMarkets from './examples/7-audience-and-markets.graphql';
+import charts from './examples/8-charts.graphql';
+import liveRealtime from './examples/9-live-realtime.graphql';
+import catalogue from './examples/10-catalogue.graphql';
+import definitions from './examples/11-definitions.graphql';
 
 export const exampleTabs = [
   welcome,
@@ -14,4 +19,9 @@ export const exampleTabs = [
   sendEvents,
   liveCounter,
   liveRanking,
+  audienceAndMarkets,
+  charts,
+  liveRealtime,
+  catalogue,
+  definitions,
 ].map((query) => ({ query }));
