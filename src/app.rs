@@ -18,8 +18,9 @@ use crate::{
     db::{
         Database, DbError, StatementObserver,
         queries::{
-            events, leases,
+            audience, events, leases,
             notify::{self, Notification, Notifications},
+            rollups,
         },
     },
     domain::{
@@ -133,6 +134,7 @@ impl Core {
         }
         let open_audience = Arc::new(OpenAudience::default());
         open_audience.follow(&database).await?;
+        warn_of_missing_days(&database, &open_audience).await?;
         let merges = Merges::default();
         // Other processes are listened to before the snapshot that tells what they had committed.
         let heard = Heard::start(&database).await?;
@@ -248,6 +250,18 @@ impl Core {
         }
         self.database.close().await
     }
+}
+
+/// A database from before days were kept has sums and no days; they are made from the log, by whoever decides when.
+async fn warn_of_missing_days(database: &Database, open: &OpenAudience) -> Result<(), DbError> {
+    const BEGINNING: i64 = i64::MIN / 2;
+
+    let reader = database.reader();
+    let is_empty = open.entities().is_empty() && audience::find_next_day(reader, BEGINNING).await?.is_none();
+    if is_empty && rollups::find_next_day(reader, BEGINNING).await?.is_some() {
+        tracing::warn!("who listened is not known for what was counted so far: run backbeat rebuild");
+    }
+    Ok(())
 }
 
 /// Applies what is pending; waits for a database that is still starting.

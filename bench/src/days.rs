@@ -7,6 +7,7 @@ use backbeat::{
     },
     domain::{
         counting::{Counter, Part},
+        origin::Dimension,
         window::{DAY_MS, QUARTER_MS},
     },
 };
@@ -98,7 +99,7 @@ fn day(listeners: u32, people_for_each: u32) -> Day {
     Day {
         listeners,
         streams,
-        cells: entity_day.cells.len(),
+        cells: Dimension::ALL.into_iter().map(|by| entity_day.cells(by).len()).sum(),
         sets_bytes,
         cells_bytes: cells.len(),
         detail_bytes: detail.len(),

@@ -3,18 +3,19 @@
 use std::{collections::HashMap, sync::Arc};
 
 use roaring::RoaringBitmap;
+use rustc_hash::FxHashMap;
 
 use super::{
     Analytics,
-    days::{Asked, Days},
+    days::{Asked, DayKey, Days},
 };
 use crate::{
-    audience::day::EntityDay,
+    audience::day::{Cell, set_of},
     db::DbError,
     domain::{
         counting::{Part, Parts},
         entity::EntityRef,
-        origin::Dimension,
+        origin::{Dimension, SourceClass},
         window::{DAY_MS, Grain, Window},
     },
 };
@@ -76,13 +77,17 @@ impl Analytics {
         let Some(first) = self.watermark.oldest_ms().map(|at_ms| Grain::Day.bucket_of(at_ms)) else {
             return Ok(HashMap::new());
         };
-        let mut asked = Asked { parts: Parts::of(&[Part::Listener]), ..Asked::default() };
+        let mut asked = Asked::by(Dimension::Country, Parts::of(&[Part::Listener]));
         for question in questions {
             let recent = question.day + DAY_MS - ACTIVE_DAYS * DAY_MS;
             for day in dates(first, question.day + DAY_MS) {
-                let is_counted = day >= recent || question.country.is_some();
-                let days = if is_counted { &mut asked.cells } else { &mut asked.active };
-                days.insert((question.entity.clone(), day));
+                let key = (question.entity.clone(), day);
+                if day >= recent || question.country.is_some() {
+                    asked.cells.insert(key.clone());
+                }
+                if question.country.is_none() {
+                    asked.active.insert(key);
+                }
             }
         }
         let days = self.days(asked).await?;
@@ -93,55 +98,49 @@ impl Analytics {
     /// How many people listened to both within a window, and to each.
     pub async fn overlap(&self, these: &EntityRef, those: &EntityRef, window: Window) -> Result<Overlap, DbError> {
         let window = self.narrowed(window);
-        let mut asked = Asked { parts: Parts::of(&[Part::Listener]), ..Asked::default() };
+        let mut asked = Asked::by(Dimension::Country, Parts::of(&[Part::Listener]));
         asked.ask_cells(these, window);
         asked.ask_cells(those, window);
         let days = self.days(asked).await?;
         let listeners = |entity: &EntityRef| -> RoaringBitmap {
-            let mut listeners = RoaringBitmap::new();
+            let mut met = Vec::new();
             for (day, piece) in super::days::pieces(window) {
                 let entity_day = days.of_piece(&(entity.clone(), day), &piece);
-                for cell in entity_day.iter().flat_map(|entity_day| &entity_day.cells) {
+                for cell in entity_day.iter().flat_map(|entity_day| entity_day.cells(Dimension::Country)) {
                     let people = super::days::people_within(cell, Part::Listener, &piece);
-                    listeners.extend(people.map(|(number, _)| number));
+                    met.extend(people.map(|(number, _)| number));
                 }
             }
-            listeners
+            set_of(met)
         };
         let (these, those) = (listeners(these), listeners(those));
         Ok(Overlap { shared: these.intersection_len(&those), these: these.len(), those: those.len() })
     }
 }
 
-/// Listeners of one day, and how often those of active sources listened.
+/// Listeners of one day, those of active sources, and how often these listened: of days whose cells were asked for.
 fn of_day(question: &AudienceQuestion, days: &Days, day: i64) -> (RoaringBitmap, RoaringBitmap, Vec<(u32, u32)>) {
     let key = (question.entity.clone(), day);
-    let Some(entity_day) = days.cells.get(&key) else {
-        let set = |sets: &HashMap<super::days::DayKey, RoaringBitmap>| sets.get(&key).cloned().unwrap_or_default();
-        return (set(&days.listeners), set(&days.active), Vec::new());
-    };
-    let (mut listeners, mut active, mut times) = (RoaringBitmap::new(), RoaringBitmap::new(), Vec::new());
-    for cell in entity_day.cells.iter().filter(|cell| is_of_country(question, entity_day, cell.origin)) {
-        let people = cell.people(Part::Listener);
-        listeners.extend(people.iter().map(|who| who.number));
-        if entity_day.is_active(cell) {
-            active.extend(people.iter().map(|who| who.number));
-            times.extend(people.iter().map(|who| (who.number, who.times)));
-        }
+    let cells = days.cells.get(&key).into_iter().flat_map(|entity_day| {
+        let is_asked = |cell: &&Cell| question.country.is_none() || entity_day.text(cell) == question.country.as_ref();
+        entity_day.cells(Dimension::Country).iter().filter(is_asked)
+    });
+    let active = cells.clone().filter(|cell| cell.class == SourceClass::Active);
+    let times: Vec<(u32, u32)> =
+        active.flat_map(|cell| cell.people(Part::Listener)).map(|who| (who.number, who.times)).collect();
+    if question.country.is_none() {
+        let set = |sets: &HashMap<DayKey, RoaringBitmap>| sets.get(&key).cloned().unwrap_or_default();
+        return (set(&days.listeners), set(&days.active), times);
     }
-    (listeners, active, times)
-}
-
-fn is_of_country(question: &AudienceQuestion, entity_day: &EntityDay, origin: [u32; 3]) -> bool {
-    question.country.is_none()
-        || entity_day.texts.text(origin[Dimension::Country as usize]) == question.country.as_ref()
+    let listeners = cells.flat_map(|cell| cell.people(Part::Listener)).map(|who| who.number).collect();
+    (set_of(listeners), set_of(times.iter().map(|(who, _)| *who).collect()), times)
 }
 
 fn count(question: &AudienceQuestion, days: &Days, first: i64, thresholds: AudienceThresholds) -> Audience {
     let end = question.day + DAY_MS;
     let (recent, audience) = (end - ACTIVE_DAYS * DAY_MS, end - AUDIENCE_DAYS * DAY_MS);
     let [mut total, mut ever_active, mut active, mut now, mut before] = std::array::from_fn(|_| RoaringBitmap::new());
-    let mut times: HashMap<u32, u32> = HashMap::new();
+    let mut times: FxHashMap<u32, u32> = FxHashMap::default();
     // On which of the last days somebody was here for the first time, and who was here on each of the days before.
     let (mut arrivals, mut lately) = (Vec::new(), Vec::new());
     for day in dates(first, end) {

@@ -10,7 +10,7 @@ use roaring::RoaringBitmap;
 
 use crate::{
     audience::{
-        day::{EntityDay, quarters_within},
+        day::{Cell, EntityDay, Wanted, mask, quarters_within},
         open::{OpenAudience, OpenFacts},
     },
     db::{
@@ -21,6 +21,7 @@ use crate::{
         counting::{Part, Parts},
         entity::{EntityKind, EntityRef},
         merge::Merges,
+        origin::{Dimension, Dimensions},
         window::{DAY_MS, Grain, Window},
     },
 };
@@ -57,8 +58,8 @@ pub struct Asked {
     pub cells: BTreeSet<DayKey>,
     /// The same by quarter-hour.
     pub detail: BTreeSet<DayKey>,
-    /// Of whom, in cells and detail.
-    pub parts: Parts,
+    /// Of what and whom, in cells and detail.
+    pub wanted: Wanted,
 }
 
 /// The days that were asked for, as far as there are any.
@@ -71,6 +72,11 @@ pub struct Days {
 }
 
 impl Asked {
+    /// Asks for the cells of one dimension, with these people.
+    pub fn by(dimension: Dimension, parts: Parts) -> Self {
+        Self { wanted: Wanted { dimensions: Dimensions::of(dimension), parts }, ..Self::default() }
+    }
+
     /// Asks for the cells of a window's whole days, and for the detail of those that it cuts.
     pub fn ask_cells(&mut self, entity: &EntityRef, window: Window) {
         for (day, piece) in pieces(window) {
@@ -87,18 +93,18 @@ impl Asked {
             active: with_members(&self.active, merges),
             cells: with_members(&self.cells, merges),
             detail: with_members(&self.detail, merges),
-            parts: self.parts,
+            wanted: self.wanted,
         };
         let open = asked.open_facts(open);
         let mut days = Days::default();
         for kind in EntityKind::STORED {
-            for (columns, asked, parts) in [
-                (Columns::Listeners, &asked.listeners, Parts::default()),
-                (Columns::ListenersAndActive, &asked.active, Parts::default()),
-                (Columns::Cells, &asked.cells, asked.parts),
-                (Columns::CellsAndDetail, &asked.detail, asked.parts),
+            for (columns, days_asked) in [
+                (Columns::Listeners, &asked.listeners),
+                (Columns::ListenersAndActive, &asked.active),
+                (Columns::Cells, &asked.cells),
+                (Columns::CellsAndDetail, &asked.detail),
             ] {
-                let of_kind = asked.iter().filter(|(entity, _)| entity.kind == kind);
+                let of_kind = days_asked.iter().filter(|(entity, _)| entity.kind == kind);
                 let ids: BTreeSet<Arc<str>> = of_kind.clone().map(|(entity, _)| entity.id.clone()).collect();
                 let dates: BTreeSet<i64> = of_kind.map(|(_, day)| *day).collect();
                 if ids.is_empty() {
@@ -108,8 +114,8 @@ impl Asked {
                 for row in audience::list(database.reader(), columns, &dates, kind, &ids).await? {
                     let key = (row.entity.clone(), row.day);
                     // Every entity was asked for on every day; some of what is found nobody needs.
-                    if asked.contains(&key) {
-                        days.take(columns, key, row, parts)?;
+                    if days_asked.contains(&key) {
+                        days.take(columns, key, row, asked.wanted)?;
                     }
                 }
             }
@@ -160,9 +166,9 @@ fn with_members(days: &BTreeSet<DayKey>, merges: &Merges) -> BTreeSet<DayKey> {
 }
 
 impl Days {
-    fn take(&mut self, columns: Columns, key: DayKey, row: DayRow, parts: Parts) -> Result<(), DbError> {
+    fn take(&mut self, columns: Columns, key: DayKey, row: DayRow, wanted: Wanted) -> Result<(), DbError> {
         let read = |detail: Option<&[u8]>| {
-            EntityDay::read(&row.cells, detail, parts).map_err(|_| DbError::Corrupt("an entity's day"))
+            EntityDay::read(&row.cells, detail, wanted).map_err(|_| DbError::Corrupt("an entity's day"))
         };
         match columns {
             Columns::Listeners => {
@@ -215,14 +221,10 @@ impl Days {
 }
 
 /// Everybody of a cell who took a part within a piece, with how often over the whole day.
-pub fn people_within<'a>(
-    cell: &'a crate::audience::day::Cell,
-    part: Part,
-    piece: &Piece,
-) -> impl Iterator<Item = (u32, u32)> + 'a {
+pub fn people_within<'a>(cell: &'a Cell, part: Part, piece: &Piece) -> impl Iterator<Item = (u32, u32)> + Clone + 'a {
     let asked = match piece {
         Piece::Whole => None,
-        Piece::Cut(quarters) => Some(crate::audience::day::mask(quarters)),
+        Piece::Cut(quarters) => Some(mask(quarters)),
     };
     let is_inside = move |quarters: u128| asked.is_none_or(|asked| quarters & asked != 0);
     cell.people(part).iter().filter(move |who| is_inside(who.quarters)).map(|who| (who.number, who.times))

@@ -54,6 +54,7 @@ pub struct Analytics {
     realtime: Arc<Realtime>,
     clock: SharedClock,
     rankings: ranking::RankingCache,
+    platform_markets: origins::PlatformMarketsCache,
     shown_people_min: u64,
     audience_thresholds: AudienceThresholds,
 }
@@ -76,6 +77,7 @@ impl Analytics {
             realtime,
             clock,
             rankings: ranking::RankingCache::new(settings.cache_for),
+            platform_markets: origins::platform_markets_cache(),
             shown_people_min: settings.shown_people_min,
             audience_thresholds: settings.audience_thresholds,
         }

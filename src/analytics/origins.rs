@@ -2,10 +2,12 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
+use moka::future::Cache;
 use roaring::RoaringBitmap;
 
 use super::{
@@ -14,13 +16,14 @@ use super::{
     people::size,
 };
 use crate::{
+    audience::day::set_of,
     db::{DbError, queries::audience},
     domain::{
         counting::{Counter, Counters, Part, Parts},
         entity::EntityRef,
         folding::Foldable,
         measure::Metric,
-        origin::Dimension,
+        origin::{Dimension, Dimensions},
         window::Window,
     },
 };
@@ -99,8 +102,10 @@ impl Analytics {
         &self,
         questions: &[OriginsQuestion],
     ) -> Result<HashMap<OriginsQuestion, Vec<OriginNumbers>>, DbError> {
-        let mut asked = Asked { parts: Parts::ALL, ..Asked::default() };
+        let mut asked = Asked::default();
+        asked.wanted.parts = Parts::ALL;
         for question in questions {
+            asked.wanted.dimensions = asked.wanted.dimensions.union(Dimensions::of(question.by));
             asked.ask_cells(&question.entity, self.narrowed(question.window));
         }
         let days = self.days(asked).await?;
@@ -110,7 +115,7 @@ impl Analytics {
 
     /// What an entity's numbers by country say of its markets: by listeners, then streams, then code, the folded and
     /// the unknown last.
-    pub async fn markets(&self, mut numbers: Vec<OriginNumbers>, window: Window) -> Result<Vec<Market>, DbError> {
+    pub async fn markets(&self, mut numbers: Vec<OriginNumbers>, window: Window) -> Result<Vec<Market>, Arc<DbError>> {
         let platform = self.platform_markets(window).await?;
         numbers.sort_by_key(|market| {
             let rank = (Reverse(market.listeners().len()), Reverse(market.counters[Counter::Streams]));
@@ -118,13 +123,12 @@ impl Analytics {
         });
         let everybody = union(numbers.iter().map(OriginNumbers::listeners)).len();
         let streams: i64 = numbers.iter().map(|market| market.counters[Counter::Streams]).sum();
-        let platform_everybody = union(platform.values()).len();
         Ok(numbers
             .into_iter()
             .map(|market| {
                 let listener_share = part(market.listeners().len(), everybody);
-                let of_platform = market.value.as_ref().and_then(|_| platform.get(&market.value));
-                let platform_share = of_platform.and_then(|set| part(set.len(), platform_everybody));
+                let of_platform = market.value.as_ref().and_then(|_| platform.listeners.get(&market.value));
+                let platform_share = of_platform.and_then(|listeners| part(*listeners, platform.everybody));
                 Market {
                     listeners: market.listeners().len(),
                     streams: market.counters[Counter::Streams],
@@ -138,44 +142,61 @@ impl Analytics {
             .collect())
     }
 
-    /// The platform's listeners by country, on the UTC days that a window touches.
-    async fn platform_markets(&self, window: Window) -> Result<HashMap<Option<Arc<str>>, RoaringBitmap>, DbError> {
-        let days: BTreeSet<i64> = pieces(self.narrowed(window)).map(|(day, _)| day).collect();
-        let Some((first, last)) = days.first().zip(days.last()) else { return Ok(HashMap::new()) };
-        let mut markets = self.open_audience.markets(*first..*last + 1);
-        let days: Vec<i64> = days.iter().copied().collect();
-        for row in audience::list_markets(self.database.reader(), &days).await? {
-            *markets.entry(row.country).or_default() |= row.listeners;
-        }
-        Ok(markets)
+    /// The platform's listeners by country, on the UTC days that a window touches; kept for a minute, because every
+    /// artist's page compares with the same.
+    async fn platform_markets(&self, window: Window) -> Result<Arc<PlatformMarkets>, Arc<DbError>> {
+        let days: Vec<i64> = pieces(self.narrowed(window)).map(|(day, _)| day).collect();
+        let Some((first, last)) = days.first().zip(days.last()) else { return Ok(Arc::default()) };
+        let compute = async {
+            let mut markets = self.open_audience.markets(*first..*last + 1);
+            for row in audience::list_markets(self.database.reader(), &days).await? {
+                *markets.entry(row.country).or_default() |= row.listeners;
+            }
+            let everybody = union(markets.values()).len();
+            let listeners = markets.into_iter().map(|(country, set)| (country, set.len())).collect();
+            Ok(Arc::new(PlatformMarkets { listeners, everybody }))
+        };
+        self.platform_markets.try_get_with((*first, *last), compute).await
     }
 }
 
+/// The platform's listeners by country, and all together.
+#[derive(Debug, Default)]
+pub struct PlatformMarkets {
+    listeners: HashMap<Option<Arc<str>>, u64>,
+    everybody: u64,
+}
+
+/// By the first and the last day.
+pub type PlatformMarketsCache = Cache<(i64, i64), Arc<PlatformMarkets>>;
+
+pub fn platform_markets_cache() -> PlatformMarketsCache {
+    // A few hundred numbers each.
+    Cache::builder().max_capacity(1_000).time_to_live(Duration::from_secs(60)).build()
+}
+
 fn by_origin(question: &OriginsQuestion, window: Window, days: &Days) -> Vec<OriginNumbers> {
-    let mut origins: BTreeMap<Option<Arc<str>>, OriginNumbers> = BTreeMap::new();
+    let mut origins: BTreeMap<Option<Arc<str>>, (OriginNumbers, [Vec<u32>; Part::COUNT])> = BTreeMap::new();
     for (day, piece) in pieces(window) {
         let Some(entity_day) = days.of_piece(&(question.entity.clone(), day), &piece) else { continue };
-        for cell in &entity_day.cells {
-            let value = entity_day.texts.text(cell.origin[question.by as usize]).cloned();
-            let numbers = origins.entry(value).or_default();
+        for cell in entity_day.cells(question.by) {
+            let (numbers, met) = origins.entry(entity_day.text(cell).cloned()).or_default();
             match &piece {
                 Piece::Whole => numbers.counters.add(&cell.total.counters),
                 Piece::Cut(quarters) => numbers.counters.add(&cell.within(quarters).counters),
             }
             for part in Part::ALL {
-                let is_streaming = matches!(part, Part::Listener | Part::AnonymousListener);
-                let mut times_all = 0;
-                numbers.people[part as usize].extend(people_within(cell, part, &piece).map(|(number, times)| {
-                    times_all += i64::from(times);
-                    number
-                }));
-                numbers.known_streams += if is_streaming { times_all } else { 0 };
+                let people = people_within(cell, part, &piece);
+                if matches!(part, Part::Listener | Part::AnonymousListener) {
+                    numbers.known_streams += people.clone().map(|(_, times)| i64::from(times)).sum::<i64>();
+                }
+                met[part as usize].extend(people.map(|(number, _)| number));
             }
         }
     }
     origins
         .into_iter()
-        .map(|(value, numbers)| OriginNumbers { value, ..numbers })
+        .map(|(value, (numbers, met))| OriginNumbers { value, people: met.map(set_of), ..numbers })
         .filter(|numbers| !numbers.counters.is_zero())
         .collect()
 }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     audience::{
-        day::{Cell, EntityDay},
+        day::{Cell, EntityDay, set_of},
         open::OpenAudience,
     },
     db::{
@@ -32,7 +32,7 @@ impl Analytics {
     /// Adds people to the answers that need them, and counters to those of one country. Every number is exact: of
     /// days that a window cuts it is known in which quarter-hours somebody took part.
     pub(super) async fn add_people(&self, answers: &mut Answers) -> Result<(), DbError> {
-        let mut asked = Asked::default();
+        let mut asked = Asked::by(Dimension::Country, Parts::default());
         for key in answers.keys().filter(|key| needs_days(key)) {
             if is_of_sets(key) {
                 for (day, piece) in pieces(key.window) {
@@ -42,7 +42,7 @@ impl Analytics {
             } else {
                 asked.ask_cells(&key.entity, key.window);
             }
-            asked.parts = asked.parts.union(parts_read(&key.need));
+            asked.wanted.parts = asked.wanted.parts.union(parts_read(&key.need));
         }
         let days = self.days(asked).await?;
         for (key, measures) in answers.iter_mut().filter(|(key, _)| needs_days(key)) {
@@ -83,7 +83,10 @@ fn parts_read(need: &Need) -> Parts {
 /// The people of one question while it is answered.
 #[derive(Default)]
 struct People {
-    parts: [RoaringBitmap; Part::COUNT],
+    /// Listeners of whole days, as far as their sets are enough.
+    listeners: RoaringBitmap,
+    /// Everybody else, as often as they were met.
+    parts: [Vec<u32>; Part::COUNT],
     daily_listeners: u64,
     streams: i64,
     /// Streams of known people.
@@ -93,31 +96,33 @@ struct People {
 impl People {
     fn add_piece(&mut self, key: &MeasureKey, days: &Days, day: i64, piece: &Piece, measures: &mut Measures) {
         let day_key = (key.entity.clone(), day);
-        let listeners = &mut self.parts[Part::Listener as usize];
         if is_of_sets(key) && *piece == Piece::Whole {
             if let Some(set) = days.listeners.get(&day_key) {
                 self.daily_listeners += set.len();
-                *listeners |= set;
+                self.listeners |= set;
             }
             return;
         }
         let Some(entity_day) = days.of_piece(&day_key, piece) else { return };
-        let mut listeners_of_day = RoaringBitmap::new();
-        for cell in entity_day.cells.iter().filter(|cell| is_of_country(key, entity_day, cell)) {
+        let listeners_before = self.parts[Part::Listener as usize].len();
+        // The cells of countries are everything that happened; those of one country are what happened there.
+        for cell in entity_day.cells(Dimension::Country) {
+            if key.country.is_some() && entity_day.text(cell) != key.country.as_ref() {
+                continue;
+            }
             for part in Part::ALL {
-                let people = people_within(cell, part, piece).map(|(number, times)| {
-                    if matches!(part, Part::Listener | Part::AnonymousListener) {
-                        self.known_streams += i64::from(times);
-                    }
-                    number
-                });
-                let set = if part == Part::Listener { &mut listeners_of_day } else { &mut self.parts[part as usize] };
-                set.extend(people);
+                let people = people_within(cell, part, piece);
+                if matches!(part, Part::Listener | Part::AnonymousListener) {
+                    self.known_streams += people.clone().map(|(_, times)| i64::from(times)).sum::<i64>();
+                }
+                self.parts[part as usize].extend(people.map(|(number, _)| number));
             }
             self.add_sums(key, entity_day, cell, piece, measures);
         }
-        self.daily_listeners += listeners_of_day.len();
-        self.parts[Part::Listener as usize] |= listeners_of_day;
+        if key.need.crowd.daily {
+            let of_day = self.parts[Part::Listener as usize][listeners_before..].to_vec();
+            self.daily_listeners += set_of(of_day).len();
+        }
     }
 
     fn add_sums(
@@ -147,18 +152,19 @@ impl People {
     }
 
     fn count(self, need: Need, measures: &mut Measures) {
+        let mut sets = self.parts.map(set_of);
+        sets[Part::Listener as usize] |= self.listeners;
         for part in Part::ALL.into_iter().filter(|part| need.parts.contains(*part)) {
-            measures.people.set(part, self.parts[part as usize].len());
+            measures.people.set(part, sets[part as usize].len());
         }
         if need.crowd.intending {
-            let [savers, adders] = [Part::Saver, Part::Adder].map(|part| &self.parts[part as usize]);
-            measures.people.intending = savers.union_len(adders);
+            measures.people.intending = sets[Part::Saver as usize].union_len(&sets[Part::Adder as usize]);
         }
         if need.crowd.daily {
             measures.people.daily_listeners = self.daily_listeners;
         }
         if need.crowd.size {
-            measures.people.size = size(&self.parts, self.streams, self.known_streams);
+            measures.people.size = size(&sets, self.streams, self.known_streams);
         }
     }
 }
@@ -173,10 +179,6 @@ pub fn size(parts: &[RoaringBitmap; Part::COUNT], streams: i64, known_streams: i
     let identified = Part::ALL.into_iter().filter(is_identified).map(|part| &parts[part as usize]);
     let identified = identified.fold(RoaringBitmap::new(), |all, set| all | set);
     identified.len() + anonymous.len() + u64::try_from(streams - known_streams).unwrap_or(0)
-}
-
-fn is_of_country(key: &MeasureKey, entity_day: &EntityDay, cell: &Cell) -> bool {
-    key.country.is_none() || entity_day.texts.text(cell.origin[Dimension::Country as usize]) == key.country.as_ref()
 }
 
 /// Days whose sets are read by one statement while ranking: bounds memory, not the window.

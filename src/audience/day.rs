@@ -1,19 +1,19 @@
 //! One entity's UTC day: what was counted and who took part, by origin. Stored in two parts: the day as a whole,
 //! which most questions need, and its quarter-hours, for windows that cut it.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 
 use super::{
     bytes::{Reader, Unreadable, write_block, write_number},
-    fact::{Fact, OriginNumbers, Sums, Texts},
+    fact::{Fact, Sums, Texts},
     segment::Mark,
 };
 use crate::domain::{
     counting::{Part, Parts},
-    origin::{Dimension, SourceClass},
+    origin::{Dimension, Dimensions, SourceClass},
     window::{DAY_MS, QUARTER_MS},
 };
 
@@ -49,24 +49,45 @@ pub struct Person {
     pub quarters: u128,
 }
 
-/// What came from one origin.
+/// What came from one country, source or device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cell {
-    pub origin: OriginNumbers,
+    /// The number of its text; 0 where events did not say.
+    value: u32,
+    /// How listeners came to it, by which the cells of a country are told apart; of no other dimension.
+    pub class: SourceClass,
     pub total: Sums,
     pub quarters: Vec<(u8, Sums)>,
     /// By [`Part`]; each list ascending and distinct once it is settled.
     people: [Vec<Person>; Part::COUNT],
 }
 
-/// One entity's day.
+/// The cells of one dimension: everything that happened, once.
+#[derive(Debug, Clone, Default)]
+struct Section {
+    cells: Vec<Cell>,
+    places: FxHashMap<(u32, SourceClass), usize>,
+}
+
+/// One entity's day, once by country, once by source, once by device: a question needs one of them, and what all
+/// three together tell nobody asks.
 #[derive(Debug, Clone, Default)]
 pub struct EntityDay {
     pub marks: Marks,
     pub texts: Texts,
-    pub cells: Vec<Cell>,
-    places: FxHashMap<OriginNumbers, usize>,
+    sections: [Section; 3],
     is_settled: bool,
+}
+
+/// What is read of a stored day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wanted {
+    pub dimensions: Dimensions,
+    pub parts: Parts,
+}
+
+impl Wanted {
+    pub const EVERYTHING: Wanted = Wanted { dimensions: Dimensions::ALL, parts: Parts::ALL };
 }
 
 /// A range of the day's quarter-hours as bits.
@@ -80,51 +101,64 @@ pub fn quarters_within(day_ms: i64, stretch_ms: &Range<i64>) -> Range<u8> {
     quarter(stretch_ms.start)..quarter(stretch_ms.end)
 }
 
+impl Section {
+    /// The place of a value's cell, a new one if need be.
+    fn place(&mut self, value: u32, class: SourceClass) -> usize {
+        if self.places.len() < self.cells.len() {
+            let cells = self.cells.iter().enumerate();
+            self.places = cells.map(|(place, cell)| ((cell.value, cell.class), place)).collect();
+        }
+        *self.places.entry((value, class)).or_insert_with(|| {
+            self.cells.push(Cell { value, class, ..Cell::default() });
+            self.cells.len() - 1
+        })
+    }
+}
+
 impl EntityDay {
     /// Adds a fact of this day, whose texts are another's.
     pub fn fold(&mut self, fact: &Fact, texts: &Texts) {
-        let place = self.cell(texts, fact.origin);
+        let source = texts.text(fact.origin[Dimension::Source as usize]);
+        let class = SourceClass::of(source.map(|source| &**source));
+        let origin = self.texts.translated(texts, fact.origin);
         let sums = fact.sums.translated(&mut self.texts, texts);
-        let cell = &mut self.cells[place];
         let quarter = u8::try_from(fact.quarter_ms.rem_euclid(DAY_MS) / QUARTER_MS).expect("a day has 96 quarters");
-        cell.total.add(&sums);
-        cell.add_quarter(quarter, sums);
-        for taken in &fact.people {
-            let person = Person { number: taken.person, times: taken.times, quarters: 1 << quarter };
-            cell.people[taken.part as usize].push(person);
+        for dimension in Dimension::ALL {
+            let class = if dimension == Dimension::Country { class } else { SourceClass::default() };
+            let section = &mut self.sections[dimension as usize];
+            let place = section.place(origin[dimension as usize], class);
+            let cell = &mut section.cells[place];
+            cell.total.add(&sums);
+            cell.add_quarter(quarter, &sums);
+            for taken in &fact.people {
+                let person = Person { number: taken.person, times: taken.times, quarters: 1 << quarter };
+                cell.people[taken.part as usize].push(person);
+            }
         }
         self.is_settled = false;
     }
 
     /// Adds another day's numbers and people: of what is read as one. Both are settled, and so is the sum.
     pub fn absorb(&mut self, other: &EntityDay) {
-        for cell in &other.cells {
-            let into = self.cell(&other.texts, cell.origin);
-            let translate = |sums: &Sums, texts: &mut Texts| sums.translated(texts, &other.texts);
-            let total = translate(&cell.total, &mut self.texts);
-            self.cells[into].total.add(&total);
-            for (quarter, sums) in &cell.quarters {
-                let sums = translate(sums, &mut self.texts);
-                self.cells[into].add_quarter(*quarter, sums);
-            }
-            for part in Part::ALL {
-                self.cells[into].people[part as usize].extend_from_slice(cell.people(part));
+        for dimension in Dimension::ALL {
+            for cell in other.cells(dimension) {
+                let value = self.texts.number(other.text(cell).map(|text| &**text));
+                let total = cell.total.translated(&mut self.texts, &other.texts);
+                let section = &mut self.sections[dimension as usize];
+                let place = section.place(value, cell.class);
+                section.cells[place].total.add(&total);
+                for (quarter, sums) in &cell.quarters {
+                    let sums = sums.translated(&mut self.texts, &other.texts);
+                    self.sections[dimension as usize].cells[place].add_quarter(*quarter, &sums);
+                }
+                for part in Part::ALL {
+                    let into = &mut self.sections[dimension as usize].cells[place];
+                    into.people[part as usize].extend_from_slice(cell.people(part));
+                }
             }
         }
         self.is_settled = false;
         self.settle();
-    }
-
-    /// The place of an origin's cell, a new one if need be.
-    fn cell(&mut self, texts: &Texts, origin: OriginNumbers) -> usize {
-        if self.places.len() < self.cells.len() {
-            self.places = self.cells.iter().enumerate().map(|(place, cell)| (cell.origin, place)).collect();
-        }
-        let origin = self.texts.translated(texts, origin);
-        *self.places.entry(origin).or_insert_with(|| {
-            self.cells.push(Cell { origin, ..Cell::default() });
-            self.cells.len() - 1
-        })
     }
 
     /// Brings everybody's parts together.
@@ -132,7 +166,8 @@ impl EntityDay {
         if self.is_settled {
             return;
         }
-        for list in self.cells.iter_mut().flat_map(|cell| &mut cell.people) {
+        let cells = self.sections.iter_mut().flat_map(|section| &mut section.cells);
+        for list in cells.flat_map(|cell| &mut cell.people) {
             list.sort_by_key(|person| person.number);
             list.dedup_by(|next, first| {
                 let is_same = next.number == first.number;
@@ -146,55 +181,41 @@ impl EntityDay {
         self.is_settled = true;
     }
 
-    /// Everybody who took a part, in the cells that `is_asked`.
-    pub fn people(&self, part: Part, is_asked: impl Fn(&Cell) -> bool) -> RoaringBitmap {
-        self.cells
-            .iter()
-            .filter(|cell| is_asked(cell))
-            .flat_map(|cell| cell.people(part))
-            .map(|who| who.number)
-            .collect()
+    /// Everything that happened, by one dimension.
+    pub fn cells(&self, by: Dimension) -> &[Cell] {
+        &self.sections[by as usize].cells
+    }
+
+    /// The country, source or device of a cell.
+    pub fn text(&self, cell: &Cell) -> Option<&Arc<str>> {
+        self.texts.text(cell.value)
     }
 
     pub fn listeners(&self) -> RoaringBitmap {
-        self.people(Part::Listener, |_| true)
+        self.listeners_of(|_| true)
     }
 
     /// Who streamed from an active source.
     pub fn active(&self) -> RoaringBitmap {
-        self.people(Part::Listener, |cell| self.is_active(cell))
+        self.listeners_of(|cell| cell.class == SourceClass::Active)
     }
 
-    pub fn is_active(&self, cell: &Cell) -> bool {
-        let source = self.texts.text(cell.origin[Dimension::Source as usize]);
-        SourceClass::of(source.map(|source| &**source)) == SourceClass::Active
+    fn listeners_of(&self, is_meant: impl Fn(&Cell) -> bool) -> RoaringBitmap {
+        let cells = self.cells(Dimension::Country).iter().filter(|cell| is_meant(cell));
+        set_of(cells.flat_map(|cell| cell.people(Part::Listener)).map(|who| who.number).collect())
     }
 
     /// The day as a whole.
     pub fn write_cells(&self) -> Vec<u8> {
-        let (mut bytes, mut scratch, mut inner) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut bytes, mut scratch) = (Vec::new(), Vec::new());
         write_number(&mut bytes, self.marks.0.len() as u64);
         for mark in &self.marks.0 {
             write_number(&mut bytes, u64::from(mark.block));
             write_number(&mut bytes, u64::from(mark.number));
         }
         self.texts.write(&mut bytes);
-        for cell in &self.cells {
-            cell.origin.iter().for_each(|text| write_number(&mut bytes, u64::from(*text)));
-            cell.total.write(&mut bytes);
-            write_block(&mut bytes, &mut scratch, |bytes| {
-                for part in Part::ALL.into_iter().filter(|part| !cell.people(*part).is_empty()) {
-                    bytes.push(part as u8);
-                    write_block(bytes, &mut inner, |bytes| {
-                        let mut last = 0;
-                        for person in cell.people(part) {
-                            write_number(bytes, u64::from(person.number - last));
-                            write_number(bytes, u64::from(person.times));
-                            last = person.number;
-                        }
-                    });
-                }
-            });
+        for section in &self.sections {
+            write_block(&mut bytes, &mut scratch, |bytes| section.cells.iter().for_each(|cell| cell.write(bytes)));
         }
         bytes
     }
@@ -202,23 +223,16 @@ impl EntityDay {
     /// The day's quarter-hours: of each cell in order, and of its people in order.
     pub fn write_detail(&self) -> Vec<u8> {
         let (mut bytes, mut scratch) = (Vec::new(), Vec::new());
-        for cell in &self.cells {
-            write_number(&mut bytes, cell.quarters.len() as u64);
-            for (quarter, sums) in &cell.quarters {
-                bytes.push(*quarter);
-                sums.write(&mut bytes);
-            }
-            for part in Part::ALL.into_iter().filter(|part| !cell.people(*part).is_empty()) {
-                write_block(&mut bytes, &mut scratch, |bytes| {
-                    cell.people(part).iter().for_each(|person| write_quarters(bytes, person.quarters));
-                });
-            }
+        for section in &self.sections {
+            write_block(&mut bytes, &mut scratch, |bytes| {
+                section.cells.iter().for_each(|cell| cell.write_detail(bytes));
+            });
         }
         bytes
     }
 
-    /// Reads what [`Self::write_cells`] wrote, of people only these parts, and the quarter-hours where they are given.
-    pub fn read(cells: &[u8], detail: Option<&[u8]>, parts: Parts) -> Result<Self, Unreadable> {
+    /// Reads what [`Self::write_cells`] wrote, only what is wanted of it, and the quarter-hours where they are given.
+    pub fn read(cells: &[u8], detail: Option<&[u8]>, wanted: Wanted) -> Result<Self, Unreadable> {
         let mut reader = Reader(cells);
         let mut detail = detail.map(Reader);
         let mut day = Self { is_settled: true, ..Self::default() };
@@ -226,27 +240,23 @@ impl EntityDay {
             day.marks.raise(Mark { block: reader.small()?, number: reader.small()? });
         }
         day.texts = Texts::read(&mut reader)?;
-        while !reader.is_empty() {
-            let origin = [reader.small()?, reader.small()?, reader.small()?];
-            let mut cell = Cell { origin, total: Sums::read(&mut reader)?, ..Cell::default() };
-            if let Some(detail) = &mut detail {
-                for _ in 0..detail.count()? {
-                    cell.quarters.push((detail.byte()?, Sums::read(detail)?));
-                }
+        for dimension in Dimension::ALL {
+            let mut cells = reader.block()?;
+            let mut detail = detail.as_mut().map(Reader::block).transpose()?;
+            while wanted.dimensions.contains(dimension) && !cells.is_empty() {
+                let cell = Cell::read(&mut cells, detail.as_mut(), wanted.parts)?;
+                day.sections[dimension as usize].cells.push(cell);
             }
-            let mut lists = reader.block()?;
-            while !lists.is_empty() {
-                let part = *Part::ALL.get(usize::from(lists.byte()?)).ok_or(Unreadable)?;
-                let list = lists.block()?;
-                let quarters = detail.as_mut().map(Reader::block).transpose()?;
-                if parts.contains(part) {
-                    cell.people[part as usize] = read_people(list, quarters)?;
-                }
-            }
-            day.cells.push(cell);
         }
         Ok(day)
     }
+}
+
+/// The set of some numbers, in any order and as often as they are there.
+pub fn set_of(mut numbers: Vec<u32>) -> RoaringBitmap {
+    numbers.sort_unstable();
+    numbers.dedup();
+    RoaringBitmap::from_sorted_iter(numbers).expect("they are sorted and distinct")
 }
 
 impl Cell {
@@ -254,11 +264,71 @@ impl Cell {
         &self.people[part as usize]
     }
 
-    fn add_quarter(&mut self, quarter: u8, sums: Sums) {
+    fn add_quarter(&mut self, quarter: u8, sums: &Sums) {
         match self.quarters.iter_mut().find(|(known, _)| *known == quarter) {
-            Some((_, known)) => known.add(&sums),
-            None => self.quarters.push((quarter, sums)),
+            Some((_, known)) => known.add(sums),
+            None => self.quarters.push((quarter, sums.clone())),
         }
+    }
+
+    /// The parts that somebody took.
+    fn parts(&self) -> impl Iterator<Item = Part> {
+        Part::ALL.into_iter().filter(|part| !self.people(*part).is_empty())
+    }
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        let (mut lists, mut list, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
+        write_number(bytes, u64::from(self.value));
+        bytes.push(self.class as u8);
+        self.total.write(bytes);
+        write_block(bytes, &mut lists, |bytes| {
+            for part in self.parts() {
+                bytes.push(part as u8);
+                list.clear();
+                let mut last = 0;
+                for person in self.people(part) {
+                    write_number(&mut list, u64::from(person.number - last));
+                    write_number(&mut list, u64::from(person.times));
+                    last = person.number;
+                }
+                write_block(bytes, &mut scratch, |bytes| bytes.extend_from_slice(&list));
+            }
+        });
+    }
+
+    fn write_detail(&self, bytes: &mut Vec<u8>) {
+        let mut scratch = Vec::new();
+        write_number(bytes, self.quarters.len() as u64);
+        for (quarter, sums) in &self.quarters {
+            bytes.push(*quarter);
+            sums.write(bytes);
+        }
+        for part in self.parts() {
+            write_block(bytes, &mut scratch, |bytes| {
+                self.people(part).iter().for_each(|person| write_quarters(bytes, person.quarters));
+            });
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>, mut detail: Option<&mut Reader<'_>>, parts: Parts) -> Result<Self, Unreadable> {
+        let value = reader.small()?;
+        let class = *SourceClass::ALL.get(usize::from(reader.byte()?)).ok_or(Unreadable)?;
+        let mut cell = Self { value, class, total: Sums::read(reader)?, ..Self::default() };
+        if let Some(detail) = &mut detail {
+            for _ in 0..detail.count()? {
+                cell.quarters.push((detail.byte()?, Sums::read(detail)?));
+            }
+        }
+        let mut lists = reader.block()?;
+        while !lists.is_empty() {
+            let part = *Part::ALL.get(usize::from(lists.byte()?)).ok_or(Unreadable)?;
+            let list = lists.block()?;
+            let quarters = detail.as_mut().map(|detail| detail.block()).transpose()?;
+            if parts.contains(part) {
+                cell.people[part as usize] = read_people(list, quarters)?;
+            }
+        }
+        Ok(cell)
     }
 
     /// What was counted in a range of quarter-hours.
@@ -352,8 +422,10 @@ mod tests {
         fn days_survive_encoding_and_go_on_from_there(before in told(), after in told()) {
             let mut day = folded(&before);
             day.marks.raise(Mark { block: 3, number: 7 });
-            let mut read = EntityDay::read(&day.write_cells(), Some(&day.write_detail()), Parts::ALL).unwrap();
-            prop_assert_eq!(&read.cells, &day.cells);
+            let mut read = EntityDay::read(&day.write_cells(), Some(&day.write_detail()), Wanted::EVERYTHING).unwrap();
+            for by in Dimension::ALL {
+                prop_assert_eq!(read.cells(by), day.cells(by));
+            }
             let holds = |number| read.marks.hold(Mark { block: 3, number });
             prop_assert_eq!([holds(7), holds(8)], [true, false]);
             after.iter().for_each(|told| read.fold(&fact(told), &texts()));
@@ -362,7 +434,8 @@ mod tests {
             prop_assert_eq!(read.listeners(), whole.listeners());
             for quarters in [0..QUARTERS, 0..40, 40..QUARTERS] {
                 let plays = |day: &EntityDay| -> i64 {
-                    day.cells.iter().map(|cell| cell.within(&quarters).counters[Counter::Plays]).sum()
+                    let cells = Dimension::ALL.into_iter().flat_map(|by| day.cells(by));
+                    cells.map(|cell| cell.within(&quarters).counters[Counter::Plays]).sum()
                 };
                 prop_assert_eq!(plays(&read), plays(&whole));
             }
@@ -371,9 +444,9 @@ mod tests {
         #[test]
         fn people_are_known_by_their_quarters(told in told(), from in 0..QUARTERS, to in 0..QUARTERS) {
             let day = folded(&told);
-            let day = EntityDay::read(&day.write_cells(), Some(&day.write_detail()), Parts::ALL).unwrap();
+            let day = EntityDay::read(&day.write_cells(), Some(&day.write_detail()), Wanted::EVERYTHING).unwrap();
             let asked = mask(&(from..to));
-            let people = day.cells.iter().flat_map(|cell| cell.people(Part::Liker));
+            let people = day.cells(Dimension::Source).iter().flat_map(|cell| cell.people(Part::Liker));
             let found: RoaringBitmap = people.filter(|who| who.quarters & asked != 0).map(|who| who.number).collect();
             let inside = told.iter().filter(|told| (from..to).contains(&told.0)).flat_map(|told| &told.3);
             let expected: RoaringBitmap =
@@ -383,7 +456,7 @@ mod tests {
 
         #[test]
         fn garbage_is_refused_without_panic(cells in prop::collection::vec(any::<u8>(), 0..200), detail in prop::collection::vec(any::<u8>(), 0..50)) {
-            let _ = EntityDay::read(&cells, Some(&detail), Parts::ALL);
+            let _ = EntityDay::read(&cells, Some(&detail), Wanted::EVERYTHING);
         }
     }
 }

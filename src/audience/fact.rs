@@ -5,10 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::bytes::{Reader, Unreadable, write_number, write_signed};
-use crate::domain::{
-    counting::{Counter, Counters, MoneyCounters, Part},
-    origin::Origin,
-};
+use crate::domain::counting::{Counter, Counters, MoneyCounters, Part};
 
 /// Texts by number, from 1; 0 stands for none.
 #[derive(Debug, Clone, Default)]
@@ -36,10 +33,6 @@ impl Texts {
 
     pub fn text(&self, number: u32) -> Option<&Arc<str>> {
         self.list.get((number as usize).checked_sub(1)?)
-    }
-
-    pub fn origin(&self, numbers: OriginNumbers) -> Origin {
-        numbers.map(|number| self.text(number).cloned())
     }
 
     /// The same origin as another's texts number it.

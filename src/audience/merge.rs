@@ -6,7 +6,7 @@ use roaring::RoaringBitmap;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
-    day::EntityDay,
+    day::{EntityDay, Wanted},
     open::{MarketDay, OpenAudience, gather_markets, open_segment},
     segment::Segment,
 };
@@ -19,7 +19,6 @@ use crate::{
         },
     },
     domain::{
-        counting::Parts,
         entity::{EntityKind, EntityRef},
         window::Grain,
     },
@@ -143,7 +142,7 @@ async fn fold_into_rows(
                 stored.into_iter().map(|row| (row.entity.clone(), row)).collect();
             for ((_, entity), places) in some {
                 let mut entity_day = match stored.remove(entity) {
-                    Some(row) => read_day(&row, Parts::ALL)?,
+                    Some(row) => read_day(&row)?,
                     None => EntityDay::default(),
                 };
                 for (index, at) in places {
@@ -163,8 +162,8 @@ async fn fold_into_rows(
 }
 
 /// Reads a row that was selected as a whole.
-pub fn read_day(row: &DayRow, parts: Parts) -> Result<EntityDay, DbError> {
-    EntityDay::read(&row.cells, Some(&row.detail), parts).map_err(|_| DbError::Corrupt("an entity's day"))
+pub fn read_day(row: &DayRow) -> Result<EntityDay, DbError> {
+    EntityDay::read(&row.cells, Some(&row.detail), Wanted::EVERYTHING).map_err(|_| DbError::Corrupt("an entity's day"))
 }
 
 /// The row that stores an entity's day.

@@ -1,7 +1,5 @@
 //! Where a play or another act came from: its country, its source, its device.
 
-use std::sync::Arc;
-
 /// What numbers are broken down by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(usize)]
@@ -15,8 +13,25 @@ impl Dimension {
     pub const ALL: [Dimension; 3] = [Self::Country, Self::Source, Self::Device];
 }
 
-/// What an event says of its origin, in the order of [`Dimension`]; `None` where it says nothing.
-pub type Origin = [Option<Arc<str>>; 3];
+/// A set of [`Dimension`]s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dimensions(u8);
+
+impl Dimensions {
+    pub const ALL: Dimensions = Dimensions(0b111);
+
+    pub fn of(dimension: Dimension) -> Self {
+        Self(1 << dimension as u8)
+    }
+
+    pub fn contains(self, dimension: Dimension) -> bool {
+        self.0 & 1 << dimension as u8 != 0
+    }
+
+    pub fn union(self, other: Dimensions) -> Dimensions {
+        Dimensions(self.0 | other.0)
+    }
+}
 
 /// A country's ISO 3166-1 alpha-2 code in capitals; `None` where it is not one.
 pub fn country_code(code: &str) -> Option<String> {
@@ -30,17 +45,21 @@ pub fn country_name(code: &str) -> &str {
 }
 
 /// How a listener came to a song: because they chose it, or because it was played to them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(u8)]
 pub enum SourceClass {
     /// The artist's or the release's page, search, the listener's own library and playlists.
     Active,
     /// Editorial and algorithmic playlists, radio, autoplay, somebody else's playlist.
     Programmed,
     /// Anything else, and plays that do not say.
+    #[default]
     Other,
 }
 
 impl SourceClass {
+    pub const ALL: [SourceClass; 3] = [Self::Active, Self::Programmed, Self::Other];
+
     /// The class of an event's `source`.
     pub fn of(source: Option<&str>) -> Self {
         match source {

@@ -14,7 +14,7 @@ use crate::{
     domain::{
         counting::{Counters, Part},
         entity::EntityRef,
-        origin::Origin,
+        origin::{Dimension, SourceClass},
     },
 };
 
@@ -78,10 +78,9 @@ pub fn compare_people(report: &mut Report, day: i64, recounted: People, mut stor
         let expected = told(entity_day);
         let found = stored.days.remove(&entity).map(told).unwrap_or_default();
         if found != expected {
-            let differs = |origin: &&Origin| found.get(*origin) != expected.get(*origin);
-            let origins: Vec<&Origin> = found.keys().chain(expected.keys()).filter(differs).take(3).collect();
-            report
-                .note(format!("{} people: stored are not those of the events, from {origins:?}", place(&entity, day)));
+            let differs = |of: &&CellOf| found.get(*of) != expected.get(*of);
+            let cells: Vec<&CellOf> = found.keys().chain(expected.keys()).filter(differs).take(3).collect();
+            report.note(format!("{} people: stored are not those of the events, from {cells:?}", place(&entity, day)));
         }
     }
     for (entity, entity_day) in stored.days {
@@ -99,11 +98,16 @@ pub fn compare_people(report: &mut Report, day: i64, recounted: People, mut stor
     }
 }
 
+/// Which cell of a day.
+type CellOf = (Dimension, Option<Arc<str>>, SourceClass);
+
 /// What a day tells, in a form that does not depend on how it came about.
-fn told(mut entity_day: EntityDay) -> BTreeMap<Origin, CellTold> {
+fn told(mut entity_day: EntityDay) -> BTreeMap<CellOf, CellTold> {
     entity_day.settle();
-    let cells = entity_day.cells.iter().map(|cell| (entity_day.texts.origin(cell.origin), cell));
-    cells.map(|(origin, cell)| (origin, CellTold::of(cell, &entity_day))).collect()
+    let cells = Dimension::ALL.into_iter().flat_map(|by| entity_day.cells(by).iter().map(move |cell| (by, cell)));
+    cells
+        .map(|(by, cell)| ((by, entity_day.text(cell).cloned(), cell.class), CellTold::of(cell, &entity_day)))
+        .collect()
 }
 
 /// A cell with texts instead of their numbers.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     audience::{
-        day::{EntityDay, Marks},
+        day::{EntityDay, Marks, Wanted},
         merge,
         open::{gather_markets, open_segment},
         segment::{Mark, Segment},
@@ -32,7 +32,7 @@ use crate::{
     },
     domain::{
         clock::Clock,
-        counting::{Counters, CountingRules, MoneyCounters, Parts},
+        counting::{Counters, CountingRules, MoneyCounters},
         entity::{EntityKind, EntityRef},
         event::EventKey,
         window::{DAY_MS, Grain},
@@ -144,7 +144,7 @@ async fn stored_people<C: Connection>(
 ) -> Result<People, DbError> {
     let mut stored = People::default();
     for row in audience::list_day(conn, day).await? {
-        match merge::read_day(&row, Parts::ALL) {
+        match merge::read_day(&row) {
             Ok(entity_day) => {
                 if row.listeners != entity_day.listeners() || row.active != entity_day.active() {
                     report.note(format!("{} listeners: the sets are not those of the cells", place(&row.entity, day)));
@@ -239,7 +239,7 @@ async fn store_people(
     let mut marks_before: HashMap<EntityRef, Marks> = HashMap::new();
     for row in before {
         // What cannot be read is what is being repaired.
-        let marks = EntityDay::read(&row.cells, None, Parts::default()).map(|day| day.marks).unwrap_or_default();
+        let marks = EntityDay::read(&row.cells, None, Wanted::default()).map(|day| day.marks).unwrap_or_default();
         marks_before.insert(row.entity, marks);
     }
     let rows: Vec<DayRow> = people

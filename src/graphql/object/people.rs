@@ -52,7 +52,8 @@ pub struct Market {
     /// Its part of all streams of the window, 0 to 1.
     pub stream_share: Option<f64>,
     /// The listener share divided by the country's part of the platform's listeners on the same UTC days: above 1,
-    /// the music is more at home there than music is. Null where the country is not known.
+    /// the music is more at home there than music is. Null where the country is not known. The platform's part is up to
+    /// a minute old.
     pub affinity: Option<f64>,
 }
 
