@@ -429,7 +429,7 @@ measurables! {
 fn own_subject(ctx: &Context<'_>, entry: &CatalogueEntry, country: Option<CountryCode>) -> Result<Subject, ApiError> {
     let subject = subject(ctx, entry, country)?;
     if !subject.is_own {
-        return Err(forbidden(ctx.require_viewer()?, "this"));
+        return Err(forbidden(ctx.require_viewer()?, "this field"));
     }
     Ok(subject)
 }
