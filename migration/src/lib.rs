@@ -14,6 +14,7 @@ mod m20261122_000005_create_lease;
 mod m20261125_000006_create_genre;
 mod m20261125_000007_create_audience_day;
 mod m20261125_000020_extend_catalogue;
+mod m20261125_000030_index_songs_by_album;
 
 /// Each table that Citus would distribute, and by which column. All are strings (or, for `event`, a
 /// hash), none is ever updated. Tables that are not named here are local or reference tables.
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000006_create_genre::Migration),
             Box::new(m20261125_000007_create_audience_day::Migration),
             Box::new(m20261125_000020_extend_catalogue::Migration),
+            Box::new(m20261125_000030_index_songs_by_album::Migration),
         ]
     }
 }

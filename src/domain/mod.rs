@@ -14,6 +14,7 @@ pub mod merge;
 pub mod money;
 pub mod naming;
 pub mod origin;
+pub mod ranking;
 pub mod upsert;
 pub mod viewer;
 pub mod window;

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::error::ApiError;
 use crate::{
-    analytics::{Analytics, Audience, AudienceQuestion, OriginNumbers, OriginsQuestion},
+    analytics::{Analytics, Audience, AudienceQuestion, OriginNumbers, OriginsQuestion, Place, PlaceKey},
     domain::{
         catalogue::CatalogueEntry,
         entity::EntityRef,
@@ -112,5 +112,14 @@ impl Loader<AudienceQuestion> for AnalyticsLoader {
 
     async fn load(&self, questions: &[AudienceQuestion]) -> Result<HashMap<AudienceQuestion, Audience>, ApiError> {
         Ok(self.0.audiences(questions).await?)
+    }
+}
+
+impl Loader<PlaceKey> for AnalyticsLoader {
+    type Value = Place;
+    type Error = ApiError;
+
+    async fn load(&self, keys: &[PlaceKey]) -> Result<HashMap<PlaceKey, Place>, ApiError> {
+        Ok(self.0.places(keys).await?)
     }
 }

@@ -22,6 +22,7 @@ use crate::{
         commit::{Changed, CommitObserver},
         entity::{EntityKind, EntityRef},
         measure::{Measures, Metric, Need},
+        ranking::Among,
         window::{AskedWindow, QUARTER_MS, Window},
     },
     telemetry::Metrics,
@@ -31,7 +32,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Question {
     Metrics { entity: EntityRef, window: AskedWindow, zone: chrono_tz::Tz, need: Need },
-    Ranking { of: EntityKind, by: Metric, window: AskedWindow, first: usize },
+    Ranking { of: EntityKind, by: Metric, window: AskedWindow, among: Among, first: usize },
 }
 
 /// The state of a question.

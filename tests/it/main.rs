@@ -17,6 +17,7 @@ mod live;
 mod metrics;
 mod properties;
 mod ranking;
+mod ranking_recount;
 mod real_data;
 mod recount;
 mod socket;

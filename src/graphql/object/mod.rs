@@ -8,3 +8,4 @@ pub mod people;
 pub mod ranking;
 pub mod timeline;
 pub mod viewer;
+pub mod works;
