@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    analytics::{Analytics, AnalyticsSettings, RankingQuestion},
+    analytics::{Analytics, AnalyticsSettings},
     audience::{merge, open::OpenAudience},
     catalogue::{Catalogue, CatalogueParts},
     charts::{ChartSettings, Charts},
@@ -30,6 +30,7 @@ use crate::{
         counting::CountingRules,
         measure::MeasureKey,
         merge::{Merges, WithMembers},
+        ranking::RankingQuestion,
     },
     graphql::{GraphqlApi, Services},
     http::{self, Edge},
@@ -515,13 +516,14 @@ async fn answer_questions(analytics: &Analytics, questions: &[Question]) -> Resu
     let mut answers = Vec::with_capacity(questions.len());
     for question in questions {
         answers.push(match (question, key(question)) {
-            (Question::Ranking { of, by, window, first }, _) => {
+            (Question::Ranking { of, by, window, among, first }, _) => {
                 let window = analytics.window(*window, chrono_tz::Tz::UTC);
-                let question = RankingQuestion { of: *of, by: *by, window, depth: *first };
-                let list = analytics.ranking(question).await?;
+                let question = RankingQuestion { of: *of, by: *by, window, among: among.clone() };
+                let list = analytics.ranking(&question, *first).await?;
+                let ranked = analytics.ranked(&list, 0..*first).await?;
                 Answer::Ranking {
                     window,
-                    list: list.iter().map(|ranked| (ranked.entity.clone(), ranked.value)).collect(),
+                    list: ranked.into_iter().map(|ranked| (ranked.entity, ranked.value)).collect(),
                 }
             }
             (Question::Realtime { of }, _) => Answer::Realtime(analytics.realtime(of.as_ref())),

@@ -17,7 +17,7 @@ pub use audience::{
     ACTIVE_DAYS, AUDIENCE_DAYS, Audience, AudienceQuestion, AudienceThresholds, Overlap, REACTIVATED_DAYS,
 };
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
-pub use ranking::{RankedEntity, RankingQuestion, value_of};
+pub use ranking::{PAGES_DEPTH, Place, PlaceKey, RankedEntity, RankingList, Totals, value_of};
 
 use crate::{
     audience::open::OpenAudience,

@@ -248,12 +248,17 @@ impl WindowInput {
     }
 }
 
-/// Checks a page size.
+/// Checks a page size that is given as `first`.
 pub fn page_size(first: i32, max: usize) -> Result<usize, ApiError> {
-    usize::try_from(first)
+    page_size_of("first", first, max)
+}
+
+/// Checks a page size by the name of its argument.
+pub fn page_size_of(field: &str, size: i32, max: usize) -> Result<usize, ApiError> {
+    usize::try_from(size)
         .ok()
-        .filter(|first| (1..=max).contains(first))
-        .ok_or_else(|| ApiError::invalid("first", format!("must be between 1 and {max}")))
+        .filter(|size| (1..=max).contains(size))
+        .ok_or_else(|| ApiError::invalid(field, format!("must be between 1 and {max}")))
 }
 
 /// Something that happened on the platform, as one of its services reports it.

@@ -3,6 +3,7 @@
 
 mod catalogue_input;
 mod context;
+mod cursor;
 mod definitions;
 mod error;
 mod guard;

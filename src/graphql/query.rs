@@ -6,33 +6,25 @@ use super::{
     context::ContextExt,
     definitions::{Definition, definitions},
     error::ApiError,
-    guard::{Allow, forbidden},
-    input::{Cadence, EntityKind, Metric, WindowInput, page_size},
+    guard::Allow,
+    input::{Cadence, EntityKind, Metric, WindowInput},
     object::{
         chart::Chart,
         entity::{Album, Artist, Playlist, Song},
-        ranking::{Cursor, PageInfo, RankingConnection, edges, ranking_name},
+        ranking::{AskedRanking, PageInput, RankingConnection, among, require_rankable},
         realtime::Platform,
         viewer::Viewer,
     },
     scalars::{CountryCode, Date},
 };
-use crate::{
-    analytics::RankingQuestion,
-    domain::{
-        catalogue::CatalogueEntry,
-        chart::{Series, midnight},
-        entity::{self, EntityRef},
-        viewer::Role,
-    },
+use crate::domain::{
+    catalogue::CatalogueEntry,
+    chart::{Series, midnight},
+    entity::{self, EntityRef},
 };
 
 /// The most entities asked for by id at once.
 const IDS_MAX: usize = 200;
-/// The longest page of a ranking.
-const PAGE_MAX: usize = 200;
-/// How deep pages of a ranking go.
-const RANKING_DEPTH_MAX: usize = 10_000;
 
 pub struct Query;
 
@@ -144,50 +136,36 @@ impl Query {
         Platform
     }
 
-    /// Entities of a kind by a metric over a window, highest first, ties by id. Pages go on from a
-    /// cursor, over the window that the first page counted, down to place 10,000. For listeners, artists
-    /// and admins; metrics that are not public for admins.
+    /// Entities of a kind by a metric over a window, highest first, ties by listeners, then id; more than
+    /// 1,000 of the same value are by id alone.
+    ///
+    /// Pages go forward with `first` and `after` or backward with `last` and `before`, down to place 10,000.
+    /// They list what the page of their cursor listed, as it was then: for ten minutes, in the process that
+    /// answered, while not too many others are kept. After that a page is of the ranking as it is now, over
+    /// the same window, and goes on at the cursor's value. For listeners, artists and admins; metrics that are
+    /// not public for admins. In one country, only admins see entities behind which fewer than five people stand.
     #[graphql(
         guard = "Allow::Public",
-        complexity = "50 + first.unwrap_or(20).clamp(0, 200) as usize * child_complexity"
+        complexity = "50 + first.or(last).unwrap_or(20).clamp(0, 200) as usize * child_complexity"
     )]
+    #[allow(clippy::too_many_arguments)] // Each is an argument of the schema.
     async fn ranking(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which kind of entity.")] of: EntityKind,
         #[graphql(desc = "By which metric.", default_with = "Metric::Streams")] by: Metric,
         #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(7)")] during: WindowInput,
-        #[graphql(desc = "How many, 1 to 200; 20 if left out.")] first: Option<i32>,
+        #[graphql(desc = "Only what has this genre; not for playlists.")] genre: Option<String>,
+        #[graphql(desc = "Only by what happened in this country.")] country: Option<CountryCode>,
+        #[graphql(desc = "How many from the first, or behind `after`, 1 to 200; 20 if left out.")] first: Option<i32>,
         #[graphql(desc = "The cursor that the page before ended with.")] after: Option<String>,
+        #[graphql(desc = "How many from the last, or before `before`, 1 to 200; not together with `first`.")]
+        last: Option<i32>,
+        #[graphql(desc = "The cursor that the page behind began with.")] before: Option<String>,
     ) -> Result<RankingConnection, ApiError> {
-        let metric = require_rankable(ctx, by)?;
-        let first = page_size(first.unwrap_or(20), PAGE_MAX)?;
-        let name = ranking_name(of.into(), metric);
-        let after = after.as_deref().map(|text| Cursor::parse(text, &name)).transpose()?;
-        let window = match &after {
-            Some(cursor) => cursor.window(),
-            None => ctx.analytics().window(during.parse()?, chrono_tz::Tz::UTC),
-        };
-        let skipped = after.as_ref().map_or(0, |cursor| cursor.position);
-        if skipped >= RANKING_DEPTH_MAX {
-            return Err(ApiError::invalid("after", format!("pages end at place {RANKING_DEPTH_MAX}")));
-        }
-        // One more than the page tells whether there is a next; a power of two lets pages share a list.
-        let depth = (skipped + first + 1).next_power_of_two().clamp(64, RANKING_DEPTH_MAX);
-        let question = RankingQuestion { of: of.into(), by: metric, window, depth };
-        let list = ctx.analytics().ranking(question).await?;
-        let from = after.as_ref().map_or(0, |cursor| {
-            list.partition_point(|ranked| (-ranked.value, &*ranked.entity.id) <= (-cursor.value, &*cursor.id))
-        });
-        let to = (from + first).min(list.len());
-        let edges = edges(ctx, &name, window, from + 1, &list[from..to]).await?;
-        let page_info = PageInfo {
-            has_next_page: to < list.len(),
-            has_previous_page: from > 0,
-            start_cursor: edges.first().map(|edge| edge.cursor.clone()),
-            end_cursor: edges.last().map(|edge| edge.cursor.clone()),
-        };
-        Ok(RankingConnection { question, edges, page_info })
+        let (of, by) = (of.into(), require_rankable(ctx, by)?);
+        let ranking = AskedRanking { of, by, during: during.parse()?, among: among(ctx, of, genre, country)? };
+        ranking.page(ctx, PageInput { first, after, last, before }).await
     }
 
     /// The published chart of a period, in its last revision; null where none is published: the period has not
@@ -226,16 +204,6 @@ impl Query {
         };
         Ok(ctx.charts().find(&series, on_ms).await?.map(|chart| Chart(chart.into())))
     }
-}
-
-/// Checks that the viewer may compare everybody by this metric.
-pub fn require_rankable(ctx: &Context<'_>, by: Metric) -> Result<crate::domain::measure::Metric, ApiError> {
-    let metric: crate::domain::measure::Metric = by.into();
-    let viewer = ctx.require_viewer()?;
-    if metric.is_public() || viewer.role == Role::Admin {
-        return Ok(metric);
-    }
-    Err(forbidden(viewer, "a ranking by this metric"))
 }
 
 async fn one<T>(

@@ -14,11 +14,10 @@ use super::{
     object::{
         entity::is_own_entity,
         metrics::{Metrics, Subject, need_of},
-        ranking::{LiveRanking, edges, ranking_name},
+        ranking::{AskedRanking, LiveRanking, among, require_rankable},
         realtime::{LiveRealtime, Realtime},
     },
-    query::require_rankable,
-    scalars::{DateTime, Duration, Long, TimeZone},
+    scalars::{CountryCode, DateTime, Duration, Long, TimeZone},
 };
 use crate::{
     analytics::RankedEntity,
@@ -141,7 +140,9 @@ impl Subscription {
         }))
     }
 
-    /// The first entities of a ranking. Metrics that are not public are for admins.
+    /// The first entities of a ranking, in its order. Metrics that are not public are for admins; in one country, only
+    /// admins see entities behind which fewer than five people stand.
+    #[allow(clippy::too_many_arguments)] // Each is an argument of the schema.
     #[graphql(guard = "Allow::Public")]
     async fn ranking<'ctx>(
         &self,
@@ -150,6 +151,8 @@ impl Subscription {
         #[graphql(desc = "By which metric.", default_with = "Metric::Streams")] by: Metric,
         #[graphql(desc = "Which stretch of time; it moves on with the clock.", default_with = "WindowInput::hours(1)")]
         during: WindowInput,
+        #[graphql(desc = "Only what has this genre; not for playlists.")] genre: Option<String>,
+        #[graphql(desc = "Only by what happened in this country.")] country: Option<CountryCode>,
         #[graphql(desc = "How many, 1 to 100.", default = 10)] first: i32,
         #[graphql(
             desc = "The shortest time between two states, 0.1 to 60 seconds.",
@@ -158,18 +161,16 @@ impl Subscription {
         min_interval: Duration,
     ) -> Result<impl Stream<Item = Result<LiveRanking, ApiError>> + use<'ctx>, ApiError> {
         let interval = interval(min_interval)?;
-        let by = require_rankable(ctx, by)?;
+        let (of, by) = (of.into(), require_rankable(ctx, by)?);
         let first = page_size(first, LIVE_RANKING_MAX)?;
-        let name = ranking_name(of.into(), by);
-        let question = Question::Ranking { of: of.into(), by, window: during.parse()?, first };
+        let asked = AskedRanking { of, by, during: during.parse()?, among: among(ctx, of, genre, country)? };
+        let question = Question::Ranking { of, by, window: asked.during, among: asked.among.clone(), first };
         let states = states(vec![ctx.hub().watch(question, interval)], interval);
-        let name: Arc<str> = name.into();
-        Ok(states.zip(futures_util::stream::repeat(name)).filter_map(move |(states, name)| async move {
+        Ok(states.zip(futures_util::stream::repeat(asked)).filter_map(move |(states, asked)| async move {
             let state = states.first()?;
             let Answer::Ranking { window, list } = &state.answer else { return None };
-            let ranked: Vec<RankedEntity> =
-                list.iter().map(|(entity, value)| RankedEntity { entity: entity.clone(), value: *value }).collect();
-            Some(edges(ctx, &name, *window, 1, &ranked).await.map(|edges| LiveRanking {
+            let ranked = list.iter().map(|(entity, value)| RankedEntity { entity: entity.clone(), value: *value });
+            Some(asked.live_edges(ctx, *window, ranked.collect()).await.map(|edges| LiveRanking {
                 sequence: Long::of(state.sequence),
                 at: DateTime::at(state.at_ms),
                 edges,

@@ -22,6 +22,7 @@ use crate::{
         commit::{Changed, CommitObserver},
         entity::{EntityKind, EntityRef},
         measure::{Measures, Metric, Need},
+        ranking::Among,
         realtime::RealtimeNumbers,
         window::{AskedWindow, QUARTER_MS, Window},
     },
@@ -41,6 +42,7 @@ pub enum Question {
         of: EntityKind,
         by: Metric,
         window: AskedWindow,
+        among: Among,
         first: usize,
     },
     /// What happens right now, for an entity or for the whole platform.

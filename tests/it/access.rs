@@ -165,6 +165,7 @@ fn way_to(type_name: &str) -> &'static str {
         "Audience" => r#"query { song(id: "song-1") { audience { @ } } }"#,
         "AudienceThresholds" => r#"query { song(id: "song-1") { audience { thresholds { @ } } } }"#,
         "Overlap" => r#"query { artist(id: "artist-1") { audienceOverlap(with: "artist-2") { @ } } }"#,
+        "Rank" => r#"query { song(id: "song-1") { rank { @ } } }"#,
         "RankedSong" => r#"query { artist(id: "artist-1") { topSongs { @ } } }"#,
         "RankedAlbum" => r#"query { artist(id: "artist-1") { topAlbums { @ } } }"#,
         "RankingConnection" => "query { ranking(of: SONG) { @ } }",

@@ -21,6 +21,7 @@ mod live;
 mod metrics;
 mod properties;
 mod ranking;
+mod ranking_recount;
 mod real_data;
 mod realtime;
 mod recount;

@@ -221,6 +221,41 @@ pub async fn list_works_of<C: ConnectionTrait>(
     rows.iter().map(|row| Ok(EntityRef::new(kind, row.try_get_by_index::<String>(0)?))).collect()
 }
 
+/// The songs that are on any of these albums, by id, at most `limit`.
+pub async fn list_songs_on<C: ConnectionTrait>(
+    conn: &C,
+    album_ids: &[&str],
+    limit: u64,
+) -> Result<Vec<EntityRef>, DbError> {
+    let mut sql = SqlBuilder::new(conn, "SELECT id FROM song WHERE album_id");
+    sql.bind_list(album_ids).push(" ORDER BY 1 LIMIT ").bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    songs(conn, sql).await
+}
+
+/// The songs that the catalogue's owner put into any of these playlists.
+pub async fn list_songs_in<C: ConnectionTrait>(conn: &C, playlist_ids: &[&str]) -> Result<Vec<EntityRef>, DbError> {
+    let mut sql = SqlBuilder::new(conn, "SELECT DISTINCT song_id FROM playlist_song WHERE playlist_id");
+    sql.bind_list(playlist_ids);
+    songs(conn, sql).await
+}
+
+async fn songs<C: ConnectionTrait>(conn: &C, sql: SqlBuilder) -> Result<Vec<EntityRef>, DbError> {
+    let rows = conn.query_all_raw(sql.build(conn)).await?;
+    rows.iter().map(|row| Ok(EntityRef::new(EntityKind::Song, row.try_get_by_index::<String>(0)?))).collect()
+}
+
+/// Everything of a kind that has a genre.
+pub async fn list_ids_of_genre<C: ConnectionTrait>(
+    conn: &C,
+    kind: EntityKind,
+    genre: &str,
+) -> Result<Vec<String>, DbError> {
+    let mut sql = SqlBuilder::new(conn, "SELECT entity_id FROM entity_genre WHERE genre = ");
+    sql.bind(genre).push(" AND entity_kind = ").bind(kind.public().code());
+    let rows = conn.query_all_raw(sql.build(conn)).await?;
+    rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+}
+
 /// A song or an album that credits both of two artists.
 pub async fn find_credited_to_both<C: ConnectionTrait>(
     conn: &C,

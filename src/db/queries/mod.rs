@@ -9,6 +9,7 @@ pub mod leases;
 pub mod listeners;
 pub mod merges;
 pub mod notify;
+pub mod rankings;
 pub mod rollups;
 pub mod upserts;
 pub mod versions;

@@ -19,7 +19,7 @@ use crate::{
         counting::{Counter, Counters, MoneyCounters},
         entity::{EntityKind, EntityRef},
         measure::CounterSet,
-        window::{Buckets, Grain},
+        window::Grain,
     },
 };
 
@@ -215,108 +215,6 @@ async fn list_keyed<C: ConnectionTrait>(
         rows.extend(conn.query_all_raw(sql.build(conn)).await?);
     }
     Ok(rows)
-}
-
-/// What rows are ranked as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Identity {
-    /// Each id is a thing of its own; true while nothing of the kind is merged, and cheaper.
-    Plain,
-    /// Ids that are merged are one thing.
-    Merged,
-}
-
-/// The entities of a kind by one counter over the buckets, highest first, ties by id; those with
-/// nothing are left out.
-pub async fn list_ranked<C: ConnectionTrait>(
-    conn: &C,
-    kind: EntityKind,
-    identity: Identity,
-    counter: Counter,
-    buckets: &Buckets,
-    limit: u64,
-) -> Result<Vec<(String, i64)>, DbError> {
-    if buckets.is_empty() {
-        return Ok(Vec::new());
-    }
-    let value = format!("CAST(SUM({}) AS BIGINT)", counter.column());
-    let mut sql = ranked(conn, &format!("SELECT {}, {value}", identity.id()), kind, identity, counter, buckets);
-    sql.push(" ORDER BY 2 DESC, 1 LIMIT ").bind(i64::try_from(limit).unwrap_or(i64::MAX));
-    let rows = conn.query_all_raw(sql.build(conn)).await?;
-    rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
-}
-
-/// How many entities a ranking holds in all.
-pub async fn count_ranked<C: ConnectionTrait>(
-    conn: &C,
-    kind: EntityKind,
-    identity: Identity,
-    counter: Counter,
-    buckets: &Buckets,
-) -> Result<i64, DbError> {
-    if buckets.is_empty() {
-        return Ok(0);
-    }
-    let select = format!("SELECT COUNT(*) FROM (SELECT {}", identity.id());
-    let mut sql = ranked(conn, &select, kind, identity, counter, buckets);
-    sql.push(") AS ranked");
-    let row = conn.query_one_raw(sql.build(conn)).await?;
-    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or(0))
-}
-
-/// More buckets than this are given by their ends: statements take some ten thousand parameters.
-const LISTED_BUCKETS_MAX: i64 = 4_096;
-
-impl Identity {
-    const fn id(self) -> &'static str {
-        match self {
-            Self::Plain => "entity_id",
-            Self::Merged => "COALESCE(into_id, entity_id)",
-        }
-    }
-}
-
-fn ranked<C: ConnectionTrait>(
-    conn: &C,
-    select: &str,
-    kind: EntityKind,
-    identity: Identity,
-    counter: Counter,
-    buckets: &Buckets,
-) -> SqlBuilder {
-    let mut sql = SqlBuilder::new(conn, select);
-    sql.push(" FROM (");
-    let mut union = "";
-    for (grain, range) in
-        [(Grain::Day, &buckets.days), (Grain::Quarter, &buckets.quarters[0]), (Grain::Quarter, &buckets.quarters[1])]
-    {
-        if range.is_empty() {
-            continue;
-        }
-        sql.push(union).push(&format!("SELECT entity_id, {} FROM rollup WHERE grain = ", counter.column()));
-        sql.bind(grain.code());
-        if range.end - range.start <= LISTED_BUCKETS_MAX * grain.length_ms() {
-            // Kind by bucket: whole buckets are read, but only this kind's part of each.
-            let starts: Vec<i64> = range.clone().step_by(step(grain)).collect();
-            sql.push(" AND bucket").bind_list(&starts);
-        } else {
-            sql.push(" AND bucket >= ").bind(range.start).push(" AND bucket < ").bind(range.end);
-        }
-        sql.push(" AND entity_kind = ").bind(kind.code());
-        union = " UNION ALL ";
-    }
-    sql.push(") AS counted");
-    if identity == Identity::Merged {
-        sql.push(" LEFT JOIN (SELECT from_id, into_id FROM entity_merge WHERE entity_kind = ")
-            .bind(kind.public().code());
-        sql.push(") AS merged ON from_id = entity_id");
-    }
-    sql.push(&format!(" GROUP BY {} HAVING SUM({}) > 0", identity.id(), counter.column()));
-    sql
-}
-
-fn step(grain: Grain) -> usize {
-    usize::try_from(grain.length_ms()).expect("a bucket's length is a small positive number")
 }
 
 /// Every counter row of one UTC day, both grains, summed over slots; for comparing with a recount.

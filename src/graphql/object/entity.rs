@@ -12,17 +12,18 @@ use super::{
     chart::{self, ChartEntry},
     metrics::{Metrics, Subject, UniqueCount, need_of},
     people::{self, Audience, Market, Overlap, Share},
-    ranking::{RankedAlbum, RankedSong},
+    ranking::{Rank, RankedAlbum, RankedSong, require_rankable},
     realtime::Realtime,
     timeline::{BUCKETS_MAX, Timeline},
+    works::AskedWorks,
 };
 use crate::{
-    analytics::{RankedEntity, RankingQuestion},
     domain::{
         catalogue::CatalogueEntry,
         counting::Part,
         entity::{EntityKind, EntityRef},
         measure::Metric as DomainMetric,
+        ranking::{Among, RankingQuestion},
         viewer::Viewer,
         window::{DAY_MS, HOUR_MS},
     },
@@ -35,8 +36,6 @@ use crate::{
     },
 };
 
-/// The most works of one artist listed at once.
-const WORKS_MAX: usize = 100;
 /// The most parts that a number is broken down into: there are 249 countries.
 const ORIGINS_MAX: usize = 300;
 /// The days of monthly listeners.
@@ -44,7 +43,7 @@ const MONTH_DAYS: i64 = 28;
 
 /// Whether everything about an entry is open to the viewer: it is theirs, or they are an admin. A playlist's
 /// songs are many artists'; its private numbers are nobody's but the platform's.
-fn is_own(viewer: Option<&Viewer>, entry: &CatalogueEntry) -> bool {
+pub fn is_own(viewer: Option<&Viewer>, entry: &CatalogueEntry) -> bool {
     viewer.is_some_and(|viewer| viewer.owns(None) || entry.owners.iter().any(|owner| viewer.owns(Some(owner))))
 }
 
@@ -257,6 +256,21 @@ measurables! {
             let subject = own_subject(ctx, &self.0, country)?;
             people::audience(ctx, &subject.entity, subject.country, on).await
         }
+
+        /// Where it stands among all of its kind, in the order of `ranking`. Metrics that are not public are for
+        /// admins: it compares everybody.
+        #[graphql(complexity = "50 + child_complexity")]
+        pub async fn rank(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(desc = "By which metric.", default_with = "Metric::Streams")] by: Metric,
+            #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(7)")] during: WindowInput,
+        ) -> Result<Rank, ApiError> {
+            let window = ctx.analytics().window(during.parse()?, chrono_tz::Tz::UTC);
+            let (of, by) = (self.0.entity.kind, require_rankable(ctx, by)?);
+            let question = RankingQuestion { of, by, window, among: Among::default() };
+            Ok(Rank { question, entity: self.0.entity.clone() })
+        }
     }
 
     [/// A song.
@@ -323,10 +337,45 @@ measurables! {
         async fn released_on(&self) -> Option<Date> {
             self.0.released_on.map(Date)
         }
+
+        /// The songs that the catalogue has on it, by all that happened to them: highest first, ties by listeners, then
+        /// id; songs with nothing are left out.
+        #[graphql(complexity = "20 + first.clamp(0, 100) as usize * child_complexity")]
+        async fn songs(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(
+                desc = "By which metric. Those that are not public are for the artist, who sees their own songs, and admins.",
+                default_with = "Metric::Streams"
+            )]
+            by: Metric,
+            #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")] during: WindowInput,
+            #[graphql(desc = "How many, 1 to 100.", default = 20)] first: i32,
+        ) -> Result<Vec<RankedSong>, ApiError> {
+            AskedWorks { by, during, first }.songs(ctx, &self.0).await
+        }
     }
 
     [/// A playlist.
-    #[Object]] Playlist {}
+    #[Object]] Playlist {
+        /// The songs that the catalogue was given for it, wherever they were played: highest first, ties by listeners,
+        /// then id; songs with nothing are left out. Empty while the catalogue was given none: events that add a song
+        /// do not say which are still in it.
+        #[graphql(complexity = "20 + first.clamp(0, 100) as usize * child_complexity")]
+        async fn songs(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(
+                desc = "By which metric. Those that are not public are for admins.",
+                default_with = "Metric::Streams"
+            )]
+            by: Metric,
+            #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")] during: WindowInput,
+            #[graphql(desc = "How many, 1 to 100.", default = 20)] first: i32,
+        ) -> Result<Vec<RankedSong>, ApiError> {
+            AskedWorks { by, during, first }.songs(ctx, &self.0).await
+        }
+    }
 
     [/// An artist, with everything credited to them.
     #[Object]] Artist {
@@ -381,8 +430,8 @@ measurables! {
             people::overlap(ctx, &these, &other.entity, window).await.map(Some)
         }
 
-        /// Their songs, highest first, ties by id; songs with nothing are left out. Theirs is what has them as a main
-        /// artist or remixer.
+        /// Their songs, highest first, ties by listeners, then id; songs with nothing are left out. Theirs is what has
+        /// them as a main artist or remixer.
         #[graphql(complexity = "20 + first.clamp(0, 100) as usize * child_complexity")]
         async fn top_songs(
             &self,
@@ -395,15 +444,11 @@ measurables! {
             #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")] during: WindowInput,
             #[graphql(desc = "How many, 1 to 100.", default = 10)] first: i32,
         ) -> Result<Vec<RankedSong>, ApiError> {
-            let ranked = top_works(ctx, &self.0, EntityKind::Song, by, during, first).await?;
-            Ok(ranked
-                .into_iter()
-                .map(|(position, value, entry)| RankedSong { position, value, song: Song(entry) })
-                .collect())
+            AskedWorks { by, during, first }.songs(ctx, &self.0).await
         }
 
-        /// Their albums, highest first, ties by id; albums with nothing are left out. Theirs is what has them as a main
-        /// artist or remixer.
+        /// Their albums, highest first, ties by listeners, then id; albums with nothing are left out. Theirs is what
+        /// has them as a main artist or remixer.
         #[graphql(complexity = "20 + first.clamp(0, 100) as usize * child_complexity")]
         async fn top_albums(
             &self,
@@ -416,11 +461,7 @@ measurables! {
             #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")] during: WindowInput,
             #[graphql(desc = "How many, 1 to 100.", default = 10)] first: i32,
         ) -> Result<Vec<RankedAlbum>, ApiError> {
-            let ranked = top_works(ctx, &self.0, EntityKind::Album, by, during, first).await?;
-            Ok(ranked
-                .into_iter()
-                .map(|(position, value, entry)| RankedAlbum { position, value, album: Album(entry) })
-                .collect())
+            AskedWorks { by, during, first }.albums(ctx, &self.0).await
         }
     }
 }
@@ -492,39 +533,6 @@ async fn credits(ctx: &Context<'_>, entry: &CatalogueEntry) -> Result<Vec<Credit
     let artists = artists(ctx, entry.credits.iter().map(|credit| &credit.artist_id)).await?;
     let roles = entry.credits.iter().map(|credit| credit.role.into());
     Ok(artists.into_iter().zip(roles).map(|(artist, role)| Credit { artist, role }).collect())
-}
-
-async fn top_works(
-    ctx: &Context<'_>,
-    artist: &CatalogueEntry,
-    kind: EntityKind,
-    by: Metric,
-    during: WindowInput,
-    first: i32,
-) -> Result<Vec<(i32, f64, CatalogueEntry)>, ApiError> {
-    let metric: crate::domain::measure::Metric = by.into();
-    if !metric.is_public() && !is_own(ctx.viewer(), artist) {
-        return Err(forbidden(ctx.require_viewer()?, "this metric"));
-    }
-    let first = page_size(first, WORKS_MAX)?;
-    let window = ctx.analytics().window(during.parse()?, chrono_tz::Tz::UTC);
-    // As many for everybody, so that lists of all lengths are one.
-    let question = RankingQuestion { of: kind, by: metric, window, depth: WORKS_MAX };
-    let ranked = ctx.analytics().top_works(&artist.entity.id, question).await?;
-    let ranked = &ranked[..first.min(ranked.len())];
-    let entries = entries_of(ctx, ranked).await?;
-    Ok((1..)
-        .zip(ranked)
-        .zip(entries)
-        .map(|((position, ranked), entry)| (position, ranked.value as f64, entry))
-        .collect())
-}
-
-/// The catalogue's entries of ranked entities, in their order.
-pub async fn entries_of(ctx: &Context<'_>, ranked: &[RankedEntity]) -> Result<Vec<CatalogueEntry>, ApiError> {
-    let entities = ranked.iter().map(|ranked| ranked.entity.clone());
-    let mut entries = ctx.loader().load_many(entities.clone()).await?;
-    Ok(entities.map(|entity| entries.remove(&entity).unwrap_or_else(|| CatalogueEntry::bare(entity))).collect())
 }
 
 /// What can be measured: songs, albums, playlists, artists.
@@ -623,6 +631,18 @@ pub async fn entries_of(ctx: &Context<'_>, ranked: &[RankedEntity]) -> Result<Ve
             desc = "The last day; today, whose numbers are provisional, if left out."
         ),
         arg(name = "country", ty = "Option<CountryCode>", desc = "Only what people heard in this country.")
+    ),
+    field(
+        name = "rank",
+        ty = "Rank",
+        desc = "Where it stands among all of its kind. Metrics that are not public are for admins.",
+        arg(name = "by", ty = "Metric", default_with = "Metric::Streams", desc = "By which metric."),
+        arg(
+            name = "during",
+            ty = "WindowInput",
+            default_with = "WindowInput::days(7)",
+            desc = "Which stretch of time."
+        )
     ),
     field(
         name = "chart_history",

@@ -10,3 +10,4 @@ pub mod ranking;
 pub mod realtime;
 pub mod timeline;
 pub mod viewer;
+pub mod works;
