@@ -83,11 +83,7 @@ impl Analytics {
     }
 
     /// Some of what is read apart, by country; in no order.
-    pub async fn apart_in_countries(
-        &self,
-        pass: &CountryPass,
-        some: &[EntityRef],
-    ) -> Result<Vec<InCountry>, DbError> {
+    pub async fn apart_in_countries(&self, pass: &CountryPass, some: &[EntityRef]) -> Result<Vec<InCountry>, DbError> {
         let mut asked = Asked { parts: Parts::ALL, ..Asked::default() };
         let keys = some.iter().flat_map(|entity| pass.days.iter().map(|day| (entity.clone(), *day)));
         asked.cells.extend(keys);

@@ -156,7 +156,8 @@ impl Charts {
     ) -> Result<Report, DbError> {
         let (holder, began_ms) = (uuid::Uuid::new_v4().to_string(), self.clock.now_ms());
         let report = Report::default();
-        let mut run = Run { holder, renewed_ms: began_ms, began_ms, touched: HashMap::new(), counted: Vec::new(), report };
+        let mut run =
+            Run { holder, renewed_ms: began_ms, began_ms, touched: HashMap::new(), counted: Vec::new(), report };
         let conn = self.database.writer();
         if !leases::try_acquire(conn, LEASE, &run.holder, began_ms, LEASE_MS).await? {
             return Err(DbError::LeaseHeld(LEASE));

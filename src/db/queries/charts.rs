@@ -120,7 +120,8 @@ pub async fn list_of_period<C: ConnectionTrait>(
     cadence: Cadence,
     period_start: i64,
 ) -> Result<Vec<ChartRow>, DbError> {
-    let columns = "SELECT c.period_start, c.period_end, c.revision, c.published_at_ms, c.genre, c.country FROM chart AS c";
+    let columns =
+        "SELECT c.period_start, c.period_end, c.revision, c.published_at_ms, c.genre, c.country FROM chart AS c";
     let mut sql = SqlBuilder::new(conn, columns);
     sql.push(" WHERE c.entity_kind = ").bind(of.code()).push(" AND c.cadence = ").bind(cadence.code());
     sql.push(" AND c.period_start = ").bind(period_start);

@@ -12,6 +12,7 @@ use crate::{
         chart::{self, PLACES, Series, date_of},
         entity::{self, EntityRef},
         naming::hash128,
+        origin::country_code,
         window::Window,
     },
     graphql::{
@@ -266,10 +267,11 @@ pub fn series(
     genre: Option<String>,
     country: Option<CountryCode>,
 ) -> Option<Series> {
-    let country = country.map(|CountryCode(code)| code);
-    // No genre and no country has an empty name: that is how charts of all are stored.
-    let is_empty = |part: &Option<String>| part.as_deref() == Some("");
-    let is_any = !is_empty(&genre) && !is_empty(&country);
-    let (genre, country) = (genre.map(Into::into), country.map(Into::into));
-    is_any.then(|| Series { of, cadence: cadence.into(), genre, country })
+    // No genre has an empty name, and no country one that is no code: that is how charts of all are stored.
+    let country = match country {
+        Some(CountryCode(code)) => Some(country_code(&code)?.into()),
+        None => None,
+    };
+    let genre = genre.map(Arc::from);
+    (genre.as_deref() != Some("")).then(|| Series { of, cadence: cadence.into(), genre, country })
 }
