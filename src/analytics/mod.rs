@@ -4,6 +4,7 @@
 mod audience;
 mod catalogue;
 mod counters;
+mod countries;
 mod days;
 mod origins;
 mod people;
@@ -16,6 +17,7 @@ use chrono_tz::Tz;
 pub use audience::{
     ACTIVE_DAYS, AUDIENCE_DAYS, Audience, AudienceQuestion, AudienceThresholds, Overlap, REACTIVATED_DAYS,
 };
+pub use countries::{CountryPass, InCountry};
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
 pub use ranking::{PAGES_DEPTH, Place, PlaceKey, RankedEntity, RankingList, Totals, value_of};
 
@@ -90,6 +92,11 @@ impl Analytics {
     /// Behind how many people at least a number of one country, source or device stands that artists are shown.
     pub fn shown_people_min(&self) -> u64 {
         self.shown_people_min
+    }
+
+    /// Which ids are one thing.
+    pub fn merges(&self) -> &Merges {
+        &self.merges
     }
 
     pub fn now_ms(&self) -> i64 {

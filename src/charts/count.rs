@@ -1,12 +1,18 @@
-//! Who belongs into a chart, and in which order.
+//! Who belongs into a chart of the platform or of a genre, and in which order.
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
-use super::Charts;
+use super::{Charts, job::Run};
 use crate::{
-    db::{DbError, queries::chart_totals},
+    db::{
+        DbError,
+        queries::{
+            chart_totals::{self, Piece},
+            rankings::Identity,
+        },
+    },
     domain::{
-        chart::{self, Candidate, PLACES, Series},
+        chart::{self, Cadence, Candidate, PLACES, Series},
         counting::{Counter, Part},
         entity::{EntityKind, EntityRef},
         measure::{MeasureKey, Metric},
@@ -19,23 +25,34 @@ const ROWS_AT_ONCE: usize = 500_000;
 /// Entities whose listeners are read at once.
 const TIED_AT_ONCE: usize = 500;
 
-/// Sums by entity: of one genre, or of the whole platform.
-pub(super) type Totals = HashMap<Option<Arc<str>>, Vec<(Arc<str>, i64)>>;
+/// Who may enter the chart of each series, and with which sum.
+pub(super) type Totals = HashMap<Series, Vec<(Arc<str>, i64)>>;
 
 impl Charts {
     /// Everybody who may enter the charts of a period: of the whole platform and of each genre the highest sums,
     /// and whoever ties with the last place.
     ///
-    /// The one place where charts get their numbers. Source: the day rows of the rollup, read once for all.
-    pub(super) async fn totals(&self, of: EntityKind, period: Window) -> Result<Totals, DbError> {
+    /// Source: the day rows of the rollup, read once for all. What is merged is one.
+    pub(super) async fn totals(
+        &self,
+        of: EntityKind,
+        cadence: Cadence,
+        period: Window,
+        run: &mut Run,
+    ) -> Result<Totals, DbError> {
         let (conn, days) = (self.database.scanner(), chart::days_of(period));
-        let question = chart_totals::Totals { of, counter: Counter::Streams, days: &days, places: PLACES };
+        let identity = if self.analytics.merges().has(of) { Identity::Merged } else { Identity::Plain };
+        let question = chart_totals::Totals { of, identity, counter: Counter::Streams, days: &days, places: PLACES };
+        let ranges = chart_totals::list_ranges(conn, &question, ROWS_AT_ONCE).await?;
+        let merged = (identity == Identity::Merged).then_some(Piece::Merged);
         let mut totals = Totals::new();
-        for piece in chart_totals::list_pieces(conn, &question, ROWS_AT_ONCE).await? {
+        for piece in ranges.into_iter().map(Piece::Ids).chain(merged) {
             for (genre, id, value) in chart_totals::list_highest(conn, &question, &piece).await? {
-                totals.entry(genre).or_default().push((id, value));
+                let series = Series { of, cadence, genre, country: None };
+                totals.entry(series).or_default().push((id, value));
             }
             totals.values_mut().for_each(keep_highest);
+            self.keep_lease(run).await?;
         }
         Ok(totals)
     }

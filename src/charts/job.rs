@@ -23,7 +23,7 @@ use crate::{
 };
 
 pub const LEASE: &str = "charts";
-/// Renewed with every chart; counting one takes a minute on a platform of millions of songs.
+/// Renewed with every chart, and while charts are counted.
 const LEASE_MS: i64 = 300_000;
 /// Kinds that have charts.
 pub const KINDS: [EntityKind; 3] = [EntityKind::Song, EntityKind::Album, EntityKind::Artist];
@@ -65,8 +65,10 @@ struct Step {
 }
 
 /// One kind and cadence in the works.
-struct Run {
+pub(super) struct Run {
     holder: String,
+    /// When the lease was last renewed on purpose.
+    renewed_ms: i64,
     /// What is counted later than this is not in its charts.
     began_ms: i64,
     /// Series in which something was written, and the period up to which they have been followed since.
@@ -154,7 +156,8 @@ impl Charts {
     ) -> Result<Report, DbError> {
         let (holder, began_ms) = (uuid::Uuid::new_v4().to_string(), self.clock.now_ms());
         let report = Report::default();
-        let mut run = Run { holder, began_ms, touched: HashMap::new(), counted: Vec::new(), report };
+        let mut run =
+            Run { holder, renewed_ms: began_ms, began_ms, touched: HashMap::new(), counted: Vec::new(), report };
         let conn = self.database.writer();
         if !leases::try_acquire(conn, LEASE, &run.holder, began_ms, LEASE_MS).await? {
             return Err(DbError::LeaseHeld(LEASE));
@@ -189,7 +192,8 @@ impl Charts {
         Ok(())
     }
 
-    /// The charts of one kind for one period: of the whole platform, and of every genre that has anything.
+    /// The charts of one kind for one period: of the whole platform, of every genre that has anything, and of every
+    /// country.
     async fn publish_period(
         &self,
         kind: EntityKind,
@@ -200,19 +204,21 @@ impl Charts {
         let (conn, period) = (self.database.scanner(), step.period);
         let counted_at = charts::find_counted_at(conn, kind, cadence, period.from_ms).await?;
         let published = charts::list_of_period(conn, kind, cadence, period.from_ms).await?;
-        let mut published: HashMap<Option<Arc<str>>, ChartRow> =
-            published.into_iter().map(|chart| (chart.series.genre.clone(), chart)).collect();
+        let mut published: HashMap<Series, ChartRow> =
+            published.into_iter().map(|chart| (chart.series.clone(), chart)).collect();
         // Where there was nothing, something may have been imported since.
-        let is_counted = step.recount || counted_at.is_none() || !published.contains_key(&None);
-        let mut totals = if is_counted { self.totals(kind, period).await? } else { Totals::new() };
+        let platform = Series { of: kind, cadence, genre: None, country: None };
+        let is_counted = step.recount || counted_at.is_none() || !published.contains_key(&platform);
+        let mut totals = Totals::new();
         if is_counted {
+            totals = self.totals(kind, cadence, period, run).await?;
+            totals.extend(self.totals_by_country(kind, cadence, period, run).await?);
             run.counted.push(period.from_ms);
         }
         // A genre that nothing has any more can still have a chart, which is then to be corrected.
-        let genres: BTreeSet<Option<Arc<str>>> = published.keys().chain(totals.keys()).cloned().collect();
-        for genre in genres {
-            let (existing, sums) = (published.remove(&genre), totals.remove(&genre).unwrap_or_default());
-            let series = Series { of: kind, cadence, genre, country: None };
+        let all: BTreeSet<Series> = published.keys().chain(totals.keys()).cloned().collect();
+        for series in all {
+            let (existing, sums) = (published.remove(&series), totals.remove(&series).unwrap_or_default());
             // Written by a run that was cut off, perhaps before the later charts followed.
             let is_unfinished = existing
                 .as_ref()
@@ -238,8 +244,12 @@ impl Charts {
         sums: Vec<(Arc<str>, i64)>,
         run: &mut Run,
     ) -> Result<bool, DbError> {
-        let past = Past { previous: self.previous(series, period).await?, ..Past::default() };
-        let ranked = self.rank(series, period, sums, &past.places()).await?;
+        let past = self.past(series, period).await?;
+        let ranked = match series.country {
+            // They come in their order.
+            Some(_) => sums,
+            None => self.rank(series, period, sums, &past.places()).await?,
+        };
         self.write(series, period, existing, &ranked, past, run).await
     }
 
@@ -249,7 +259,7 @@ impl Charts {
         let entries = charts::list_entries(self.database.scanner(), chart).await?;
         let ranked: Vec<(Arc<str>, i64)> =
             entries.into_iter().filter(|entry| entry.position.is_some()).map(|entry| (entry.id, entry.value)).collect();
-        let past = Past { previous: self.previous(&chart.series, chart.period).await?, ..Past::default() };
+        let past = self.past(&chart.series, chart.period).await?;
         self.write(&chart.series, chart.period, Some(chart), &ranked, past, run).await
     }
 
@@ -263,12 +273,16 @@ impl Charts {
         run: &mut Run,
     ) -> Result<bool, DbError> {
         let places = past.places();
-        for (id, _) in ranked.iter().filter(|(id, _)| !places.contains_key(id)) {
-            if let Some(last) = charts::find_last_entry(self.database.scanner(), series, period.from_ms, id).await? {
+        // What a published chart names may have been merged since; its past is that of what it is now.
+        let read_as: Vec<(Arc<str>, i64)> =
+            ranked.iter().map(|(id, value)| (self.canonical_id(series, id), *value)).collect();
+        for (id, _) in read_as.iter().filter(|(id, _)| !places.contains_key(id)) {
+            if let Some(last) = self.last_entry(series, period, id).await? {
                 past.earlier.insert(id.clone(), last);
             }
         }
-        let entries = chart::entries(period, ranked, &past);
+        let mut entries = chart::entries(period, &read_as, &past);
+        entries.iter_mut().zip(ranked).for_each(|(entry, (id, _))| entry.id = id.clone());
         if let Some(existing) = existing
             && charts::list_entries(self.database.scanner(), existing).await? == entries
         {
@@ -279,6 +293,17 @@ impl Charts {
         self.store(&chart, &entries, &run.holder).await?;
         *if revision == 1 { &mut run.report.published } else { &mut run.report.revised } += 1;
         Ok(true)
+    }
+
+    /// Renews the lease now and then: counting takes minutes on a platform of millions of songs.
+    pub(super) async fn keep_lease(&self, run: &mut Run) -> Result<(), DbError> {
+        let now_ms = self.clock.now_ms();
+        if now_ms - run.renewed_ms < LEASE_MS / 5 {
+            return Ok(());
+        }
+        run.renewed_ms = now_ms;
+        let is_kept = leases::try_acquire(self.database.writer(), LEASE, &run.holder, now_ms, LEASE_MS).await?;
+        if is_kept { Ok(()) } else { Err(DbError::LeaseHeld(LEASE)) }
     }
 
     async fn store(&self, chart: &ChartRow, entries: &[Entry], holder: &str) -> Result<(), DbError> {
@@ -292,15 +317,5 @@ impl Charts {
             inserted => inserted?,
         }
         txn.commit().await
-    }
-
-    /// The entries of the chart immediately before.
-    async fn previous(&self, series: &Series, period: Window) -> Result<Vec<Entry>, DbError> {
-        let before = self.settings.calendar.before(series.cadence, period);
-        let newest = charts::find_newest(self.database.scanner(), series, before.from_ms).await?;
-        match newest.filter(|chart| chart.period == before) {
-            Some(chart) => charts::list_entries(self.database.scanner(), &chart).await,
-            None => Ok(Vec::new()),
-        }
     }
 }

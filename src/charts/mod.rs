@@ -2,14 +2,17 @@
 //! changes, a correction is a new revision.
 //!
 //! - `job` decides which periods are due, and writes their charts under a lease.
-//! - `count` finds the first entities of a period and their order.
+//! - `count` finds the first entities of a period and their order, `countries` those of each country.
+//! - `past` knows what the charts before say.
 //! - `read` answers what clients ask.
 //!
 //! What an entry tells about earlier ones (peak, periods, streak) is carried on from the entity's last entry;
-//! nothing is ever looked through from the beginning.
+//! nothing is looked through from the beginning, except for what is merged.
 
 mod count;
+mod countries;
 mod job;
+mod past;
 mod read;
 
 use std::time::Duration;

@@ -1,6 +1,10 @@
 //! What clients ask: one chart, and the charts that entities were on.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use super::Charts;
 use crate::{
@@ -9,8 +13,8 @@ use crate::{
         queries::charts::{self, ChartRow},
     },
     domain::{
-        chart::{Cadence, Entry, Series},
-        entity::{EntityKind, EntityRef},
+        chart::{Entry, Series},
+        entity::EntityRef,
         window::Window,
     },
 };
@@ -29,11 +33,11 @@ impl Chart {
     }
 }
 
-/// The newest charts of the whole platform that one entity was on.
+/// The newest charts of a series that one entity was on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HistoryKey {
     pub entity: EntityRef,
-    pub cadence: Cadence,
+    pub series: Series,
     pub first: u32,
 }
 
@@ -52,23 +56,30 @@ impl Charts {
         Ok(Some(Chart { chart, entries }))
     }
 
-    /// For each entity its newest entries with their periods. A statement for each kind and cadence.
+    /// For each entity its newest entries with their periods, those under ids that are merged included. A statement
+    /// for each series.
     pub async fn histories(
         &self,
         keys: &[HistoryKey],
     ) -> Result<HashMap<HistoryKey, Arc<Vec<(Window, Entry)>>>, DbError> {
         let mut histories = HashMap::new();
-        let questions = EntityKind::ALL.into_iter().flat_map(|kind| Cadence::ALL.map(|cadence| (kind, cadence)));
-        for (kind, cadence) in questions {
-            let asked = || keys.iter().filter(|key| key.entity.kind == kind && key.cadence == cadence);
-            let ids: Vec<Arc<str>> = asked().map(|key| key.entity.id.clone()).collect();
-            let Some(first) = asked().map(|key| key.first).max() else { continue };
+        for series in keys.iter().map(|key| &key.series).collect::<BTreeSet<_>>() {
+            let asked = || keys.iter().filter(|key| key.series == *series);
+            let members = |key: &HistoryKey| self.analytics.merges().members(&key.entity);
+            let ids: BTreeSet<Arc<str>> = asked().flat_map(members).map(|member| member.id).collect();
+            let (ids, first) = (Vec::from_iter(ids), asked().map(|key| key.first).max().unwrap_or(0));
             let mut entries: HashMap<Arc<str>, Vec<(Window, Entry)>> = HashMap::new();
-            for (period, entry) in charts::list_history(self.database.reader(), kind, cadence, &ids, first).await? {
-                entries.entry(entry.id.clone()).or_default().push((period, entry));
+            for (period, entry) in charts::list_history(self.database.reader(), series, &ids, i64::MAX, first).await? {
+                entries.entry(self.canonical_id(series, &entry.id)).or_default().push((period, entry));
+            }
+            for newest in entries.values_mut() {
+                // Of a chart that several were on, which are one now, the best place.
+                newest.sort_by_key(|(period, entry)| (Reverse(period.from_ms), entry.position));
+                newest.dedup_by_key(|(period, _)| *period);
             }
             for key in asked() {
-                let mut newest = entries.get(&key.entity.id).cloned().unwrap_or_default();
+                let id = self.canonical_id(series, &key.entity.id);
+                let mut newest = entries.get(&id).cloned().unwrap_or_default();
                 newest.truncate(key.first as usize);
                 histories.insert(key.clone(), Arc::new(newest));
             }

@@ -1,7 +1,11 @@
 //! Charts: the calendar of their periods, the order of their entries, and what an entry tells about the
 //! entity's earlier ones.
 
-use std::{cmp::Reverse, collections::HashMap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use chrono::{DateTime, Datelike, Duration, NaiveDate, NaiveTime, Weekday};
 
@@ -106,7 +110,7 @@ pub fn days_of(period: Window) -> Vec<i64> {
 }
 
 /// Which charts follow one another: one kind of entity, one cadence, one part of the platform.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Series {
     pub of: EntityKind,
     pub cadence: Cadence,
@@ -254,6 +258,28 @@ fn entry(
     }
 }
 
+/// The last entry of what is one thing now and was charted under several ids, as if it had always been one: where
+/// several were on one chart, the best place counts. `history` has all entries that have a place.
+pub fn united(id: &Arc<str>, history: &[(Window, Entry)]) -> Option<Entry> {
+    let mut charts: BTreeMap<i64, (Window, i32, i64)> = BTreeMap::new();
+    for (period, entry) in history {
+        let Some(position) = entry.position else { continue };
+        let best = charts.entry(period.from_ms).or_insert((*period, position, entry.value));
+        if position < best.1 {
+            *best = (*period, position, entry.value);
+        }
+    }
+    let mut last: Option<(Window, Entry)> = None;
+    for (period, position, value) in charts.into_values() {
+        let (previous, earlier) = match &last {
+            Some((before, entry)) if before.to_ms == period.from_ms => (Some(entry), None),
+            last => (None, last.as_ref().map(|(_, entry)| entry)),
+        };
+        last = Some((period, entry(period, position, (id, value), previous, earlier)));
+    }
+    last.map(|(_, entry)| entry)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,5 +411,23 @@ mod tests {
 
     fn ranked(ids: &str) -> Vec<(Arc<str>, i64)> {
         ids.chars().map(|id| (id.to_string().into(), 1)).collect()
+    }
+
+    #[test]
+    fn what_was_charted_under_two_ids_has_one_past() {
+        let on = |day: i64, id: &str, position: i32, value: i64| {
+            let period = Window { from_ms: day * DAY_MS, to_ms: (day + 1) * DAY_MS };
+            (period, entry(period, position, (&id.into(), value), None, None))
+        };
+        let united = |history: &[(Window, Entry)]| {
+            let entry = united(&"a".into(), history)?;
+            let Entry { position, peak, peak_at_ms, periods, streak, value, .. } = entry;
+            Some((position?, peak, peak_at_ms / DAY_MS, periods, streak, value))
+        };
+        assert_eq!(united(&[]), None);
+        // On days 1 and 2 both were on the chart; on day 4 the other came back after a gap.
+        let history = [on(0, "b", 3, 9), on(1, "a", 7, 4), on(1, "b", 2, 8), on(2, "a", 5, 6), on(2, "b", 6, 5)];
+        assert_eq!(united(&history), Some((5, 2, 1, 3, 3, 6)));
+        assert_eq!(united(&[&history[..], &[on(4, "b", 2, 7)]].concat()), Some((2, 2, 1, 4, 1, 7)));
     }
 }

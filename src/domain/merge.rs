@@ -68,6 +68,11 @@ impl Merges {
         self.snapshot().into.keys().any(|entity| entity.kind == kind.public())
     }
 
+    /// Everything of a kind that something else is read as.
+    pub fn list_united(&self, kind: EntityKind) -> Vec<EntityRef> {
+        self.snapshot().from.keys().filter(|entity| entity.kind == kind).cloned().collect()
+    }
+
     fn snapshot(&self) -> Arc<Snapshot> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -123,6 +128,7 @@ mod tests {
         assert_eq!(merges.canonical(&featured), EntityRef::new(EntityKind::FeaturedArtist, "c"));
         assert_eq!(merges.canonical(&EntityRef::new(EntityKind::Song, "a")), EntityRef::new(EntityKind::Song, "a"));
         assert!(merges.has(EntityKind::FeaturedArtist) && !merges.has(EntityKind::Song));
+        assert_eq!(merges.list_united(EntityKind::Artist), [artist("c")]);
         merges.replace(Vec::new());
         assert_eq!(merges.canonical(&artist("a")), artist("a"));
     }

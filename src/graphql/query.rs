@@ -9,7 +9,7 @@ use super::{
     guard::Allow,
     input::{Cadence, EntityKind, Metric, WindowInput},
     object::{
-        chart::Chart,
+        chart::{Chart, series},
         entity::{Album, Artist, Playlist, Song},
         ranking::{AskedRanking, PageInput, RankingConnection, among, require_rankable},
         realtime::Platform,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::domain::{
     catalogue::CatalogueEntry,
-    chart::{Series, midnight},
+    chart::midnight,
     entity::{self, EntityRef},
 };
 
@@ -169,8 +169,8 @@ impl Query {
     }
 
     /// The published chart of a period, in its last revision; null where none is published: the period has not
-    /// ended, nothing was streamed in it, or no such genre or country has charts. For listeners, artists and
-    /// admins.
+    /// ended, nothing was streamed in it, or no such genre or country has charts; none has one of a genre and a
+    /// country at once. For listeners, artists and admins.
     #[graphql(guard = "Allow::Public", complexity = "50 + child_complexity")]
     async fn chart(
         &self,
@@ -181,9 +181,10 @@ impl Query {
             Date,
         >,
         #[graphql(desc = "Only entities of this genre.")] genre: Option<String>,
-        #[graphql(desc = "Only what was streamed in this country. No such charts are published yet.")] country: Option<
-            CountryCode,
-        >,
+        #[graphql(
+            desc = "Only what was streamed in this country; without what few people there streamed, fewer than are ever shown."
+        )]
+        country: Option<CountryCode>,
     ) -> Result<Option<Chart>, ApiError> {
         if of == EntityKind::Playlist {
             return Err(ApiError::invalid("of", "playlists have no charts; ask for SONG, ALBUM or ARTIST"));
@@ -192,16 +193,7 @@ impl Query {
         if on_ms.is_some_and(|on_ms| on_ms > ctx.charts().now_ms()) {
             return Err(ApiError::invalid("on", "lies in the future"));
         }
-        // No genre and no country has an empty name: that is how charts of all are stored.
-        if genre.as_deref() == Some("") || country.as_ref().is_some_and(|CountryCode(code)| code.is_empty()) {
-            return Ok(None);
-        }
-        let series = Series {
-            of: of.into(),
-            cadence: cadence.into(),
-            genre: genre.map(Into::into),
-            country: country.map(|CountryCode(code)| code.into()),
-        };
+        let Some(series) = series(of.into(), cadence, genre, country) else { return Ok(None) };
         Ok(ctx.charts().find(&series, on_ms).await?.map(|chart| Chart(chart.into())))
     }
 }

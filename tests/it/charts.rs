@@ -6,7 +6,10 @@ use backbeat::{
     charts::{ChartSettings, Charts, Order, Report},
     db::{
         DbError,
-        queries::chart_totals::{self, Totals},
+        queries::{
+            chart_totals::{self, IdRange, Piece, Totals},
+            rankings::Identity,
+        },
     },
     domain::{
         chart::{Cadence, Calendar},
@@ -25,13 +28,13 @@ use crate::{
 };
 
 /// Weeks from Friday; T0 is a Monday, so the newest ended one is W3.
-const WEEKS: [&str; 3] = ["2026-05-22", "2026-05-29", "2026-06-05"];
-const W1: &str = WEEKS[0];
-const W2: &str = WEEKS[1];
-const W3: &str = WEEKS[2];
+pub const WEEKS: [&str; 3] = ["2026-05-22", "2026-05-29", "2026-06-05"];
+pub const W1: &str = WEEKS[0];
+pub const W2: &str = WEEKS[1];
+pub const W3: &str = WEEKS[2];
 
 /// The job as another process runs it, by a clock of the test's.
-fn charts_at(app: &App, now: &str) -> Charts {
+pub fn charts_at(app: &App, now: &str) -> Charts {
     let settings = ChartSettings {
         calendar: Calendar { week_starts_on: "friday".parse().unwrap() },
         settle: Duration::from_secs(6 * 3_600),
@@ -41,28 +44,28 @@ fn charts_at(app: &App, now: &str) -> Charts {
 }
 
 /// Weekly charts of songs.
-fn weekly(from: &str, to: &str, recount: bool) -> Order {
+pub fn weekly(from: &str, to: &str, recount: bool) -> Order {
     let day = |text: &str| at(&format!("{text}T00:00:00Z"));
     Order { of: EntityKind::Song, cadence: Cadence::Weekly, from_ms: day(from), to_ms: day(to), recount }
 }
 
-fn report(periods: u64, published: u64, revised: u64) -> Report {
+pub fn report(periods: u64, published: u64, revised: u64) -> Report {
     Report { periods, published, revised }
 }
 
 /// `count` streams of a song on a day.
-fn streams(id: &str, day: &str, song: &str, count: i64) -> Value {
+pub fn streams(id: &str, day: &str, song: &str, count: i64) -> Value {
     json!({"id": id, "type": "track.played", "occurredAt": format!("{day}T10:00:00Z"), "songId": song,
            "artistId": "artist-1", "albumId": "album-1", "count": count})
 }
 
 /// A stream of a song by somebody.
-fn heard(id: &str, day: &str, song: &str, user: &str) -> Value {
+pub fn heard(id: &str, day: &str, song: &str, user: &str) -> Value {
     json!({"id": id, "type": "track.played", "occurredAt": format!("{day}T10:00:00Z"), "songId": song,
            "artistId": "artist-1", "userId": user})
 }
 
-async fn start(database: &TestDatabase) -> App {
+pub async fn start(database: &TestDatabase) -> App {
     App::start_with(database, Options::at(T0)).await
 }
 
@@ -100,7 +103,7 @@ fn lines(entries: &Value) -> Vec<String> {
 }
 
 /// The chart that the arguments name: its entries and drop-outs as lines.
-async fn chart(app: &App, arguments: &str) -> Vec<String> {
+pub async fn chart(app: &App, arguments: &str) -> Vec<String> {
     let query =
         format!("{{ chart({arguments}) {{ entries(first: 200) {{ nodes {{ {ENTRY} }} }} dropOuts {{ {ENTRY} }} }} }}");
     let data = app.ask(&query).await;
@@ -110,7 +113,7 @@ async fn chart(app: &App, arguments: &str) -> Vec<String> {
     [lines(&data["chart"]["entries"]["nodes"]), lines(&data["chart"]["dropOuts"])].concat()
 }
 
-async fn revision(app: &App, arguments: &str) -> Value {
+pub async fn revision(app: &App, arguments: &str) -> Value {
     app.ask(&format!("{{ chart({arguments}) {{ revision }} }}")).await["chart"]["revision"].clone()
 }
 
@@ -360,17 +363,19 @@ on_every_database!(ids_are_cut_into_pieces_that_bound_what_is_sorted, |database|
     }
     app.record(&events).await;
     let days: Vec<i64> = (0..7).map(|day| at("2026-06-05T00:00:00Z") + day * 86_400_000).collect();
-    let totals = Totals { of: EntityKind::Song, counter: Counter::Streams, days: &days, places: 1_000 };
+    let identity = Identity::Plain;
+    let totals = Totals { of: EntityKind::Song, identity, counter: Counter::Streams, days: &days, places: 1_000 };
     let conn = app.core.database.scanner();
-    let whole = (None, None);
+    let whole = Piece::Ids(IdRange::default());
     let mut all = chart_totals::list_highest(conn, &totals, &whole).await.unwrap();
     all.sort();
     assert_eq!(all.len(), 600);
     for rows in [1, 14, 100, 959, 1_000_000] {
-        let pieces = chart_totals::list_pieces(conn, &totals, rows).await.unwrap();
+        let ranges = chart_totals::list_ranges(conn, &totals, rows).await.unwrap();
         let mut together = Vec::new();
-        for piece in &pieces {
-            let of_piece = chart_totals::list_highest(conn, &totals, piece).await.unwrap();
+        for range in &ranges {
+            let piece = Piece::Ids(range.clone());
+            let of_piece = chart_totals::list_highest(conn, &totals, &piece).await.unwrap();
             // Songs below 60 have a row on each of seven days, the others one.
             let day_rows: usize = of_piece.iter().map(|(_, id, _)| if &**id < "song-060" { 7 } else { 1 }).sum();
             assert!(day_rows <= rows.max(14), "{rows}: {day_rows}");
@@ -378,7 +383,7 @@ on_every_database!(ids_are_cut_into_pieces_that_bound_what_is_sorted, |database|
         }
         together.sort();
         assert_eq!(together, all, "{rows}");
-        assert_eq!(pieces.len() > 1, rows < 1_000_000, "{rows}");
+        assert_eq!(ranges.len() > 1, rows < 1_000_000, "{rows}");
     }
     app.stop().await;
 });

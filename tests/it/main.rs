@@ -9,6 +9,8 @@ mod auth;
 mod bad_input;
 mod catalogue;
 mod charts;
+mod charts_by_country;
+mod charts_of_merges;
 mod charts_of_real_data;
 mod clients;
 mod definitions;

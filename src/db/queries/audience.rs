@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use roaring::RoaringBitmap;
 use sea_orm::{ConnectionTrait, QueryResult};
 
+use super::chart_totals::IdRange;
 use crate::{
     db::{
         DbError, Transaction,
@@ -147,6 +148,20 @@ pub async fn list_kind<C: ConnectionTrait>(
     sql.push(" WHERE day").bind_list(days);
     sql.push(" AND entity_kind = ").bind(kind.code());
     query(conn, columns, sql).await
+}
+
+/// The cells of every entity of one kind on one day whose id lies in a range.
+pub async fn list_cells<C: ConnectionTrait>(
+    conn: &C,
+    day: i64,
+    kind: EntityKind,
+    range: &IdRange,
+) -> Result<Vec<DayRow>, DbError> {
+    let mut sql = select(conn, Columns::Cells);
+    sql.push(" WHERE day = ").bind(day);
+    sql.push(" AND entity_kind = ").bind(kind.code());
+    range.push(&mut sql, "entity_id");
+    query(conn, Columns::Cells, sql).await
 }
 
 /// Every entity's day, in key order.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use sea_orm::ConnectionTrait;
 
+use super::rankings::Identity;
 use crate::{
     db::{DbError, bulk::SqlBuilder},
     domain::{counting::Counter, entity::EntityKind, window::Grain},
@@ -17,6 +18,8 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub struct Totals<'a> {
     pub of: EntityKind,
+    /// Whether ids that are merged are one thing.
+    pub identity: Identity,
     pub counter: Counter,
     pub days: &'a [i64],
     /// As many entities as have the highest sums, and whoever ties with the last of them.
@@ -24,18 +27,42 @@ pub struct Totals<'a> {
 }
 
 /// Ids `(after, until]` in byte order; open at either end where there is none.
-pub type Piece = (Option<String>, Option<String>);
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IdRange {
+    pub after: Option<String>,
+    pub until: Option<String>,
+}
 
-/// Cuts the ids into pieces that have at most some `rows` day rows each.
+/// Which entities are added up at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Those of a range that nothing is merged into, and that are merged into nothing.
+    Ids(IdRange),
+    /// All others, whose ids may lie anywhere.
+    Merged,
+}
+
+impl IdRange {
+    pub(super) fn push(&self, sql: &mut SqlBuilder, column: &str) {
+        if let Some(after) = &self.after {
+            sql.push(&format!(" AND {column} > ")).bind(after.as_str());
+        }
+        if let Some(until) = &self.until {
+            sql.push(&format!(" AND {column} <= ")).bind(until.as_str());
+        }
+    }
+}
+
+/// Cuts the ids into ranges that have at most some `rows` day rows each.
 ///
 /// Each day is cut after every `share` of its rows, and of all days' cuts in their order one in so many is kept
-/// as there are days. A piece then holds as many cuts as there are days, and of each day at most a share for
+/// as there are days. A range then holds as many cuts as there are days, and of each day at most a share for
 /// each cut of its own and one more: two shares for each day in all.
-pub async fn list_pieces<C: ConnectionTrait>(
+pub async fn list_ranges<C: ConnectionTrait>(
     conn: &C,
     totals: &Totals<'_>,
     rows: usize,
-) -> Result<Vec<Piece>, DbError> {
+) -> Result<Vec<IdRange>, DbError> {
     let day_count = totals.days.len().max(1);
     let share = i64::try_from((rows / day_count / 2).max(1)).unwrap_or(i64::MAX);
     let mut cuts = Vec::new();
@@ -57,7 +84,7 @@ pub async fn list_pieces<C: ConnectionTrait>(
     cuts.dedup();
     let starts = std::iter::once(None).chain(cuts.iter().cloned().map(Some));
     let ends = cuts.iter().cloned().map(Some).chain([None]);
-    Ok(starts.zip(ends).collect())
+    Ok(starts.zip(ends).map(|(after, until)| IdRange { after, until }).collect())
 }
 
 /// An entity's sum, in the order of one genre or, without one, of all entities.
@@ -68,22 +95,39 @@ pub type Sum = (Option<Arc<str>>, Arc<str>, i64);
 pub async fn list_highest<C: ConnectionTrait>(
     conn: &C,
     totals: &Totals<'_>,
-    (after, until): &Piece,
+    piece: &Piece,
 ) -> Result<Vec<Sum>, DbError> {
-    // One row an entity. It is read twice, and the days are to be added up once.
     let sum = format!("SUM({})", totals.counter.column());
-    let counted = format!("WITH counted AS MATERIALIZED (SELECT entity_id, CAST({sum} AS BIGINT) AS value FROM rollup");
-    let mut sql = SqlBuilder::new(conn, &counted);
-    sql.push(" WHERE grain = ").bind(Grain::Day.code());
-    sql.push(" AND bucket").bind_list(totals.days);
-    sql.push(" AND entity_kind = ").bind(totals.of.code());
-    push_piece(&mut sql, "entity_id", after, until);
-    sql.push(&format!(" GROUP BY entity_id HAVING {sum} > 0), "));
+    let mut sql = SqlBuilder::new(conn, "WITH ");
+    let (id, joined) = match (piece, totals.identity) {
+        (Piece::Ids(_), Identity::Plain) => ("r.entity_id", ""),
+        (Piece::Ids(_), Identity::Merged) => ("r.entity_id", " LEFT JOIN merged AS m ON m.id = r.entity_id"),
+        (Piece::Merged, _) => ("m.into_id", " JOIN merged AS m ON m.id = r.entity_id"),
+    };
+    if !joined.is_empty() {
+        // Every id of what is merged, with the one it is read as.
+        sql.push("merged AS MATERIALIZED (SELECT from_id AS id, into_id FROM entity_merge WHERE entity_kind = ");
+        sql.bind(totals.of.code()).push(" UNION SELECT into_id, into_id FROM entity_merge WHERE entity_kind = ");
+        sql.bind(totals.of.code()).push("), ");
+    }
+    // One row an entity. It is read twice, and the days are to be added up once.
+    let counted = format!("counted AS MATERIALIZED (SELECT {id} AS entity_id, CAST({sum} AS BIGINT) AS value");
+    sql.push(&counted).push(" FROM rollup AS r").push(joined);
+    sql.push(" WHERE r.grain = ").bind(Grain::Day.code());
+    sql.push(" AND r.bucket").bind_list(totals.days);
+    sql.push(" AND r.entity_kind = ").bind(totals.of.code());
+    if let Piece::Ids(range) = piece {
+        range.push(&mut sql, "r.entity_id");
+        sql.push(if joined.is_empty() { "" } else { " AND m.id IS NULL" });
+    }
+    sql.push(&format!(" GROUP BY {id} HAVING {sum} > 0), "));
     // Once among all, and once in each genre. No genre has an empty name.
     sql.push("grouped AS (SELECT '' AS genre, entity_id, value FROM counted UNION ALL ");
     sql.push("SELECT g.genre, c.entity_id, c.value FROM counted AS c JOIN entity_genre AS g");
     sql.push(" ON g.entity_id = c.entity_id WHERE g.entity_kind = ").bind(totals.of.code());
-    push_piece(&mut sql, "g.entity_id", after, until);
+    if let Piece::Ids(range) = piece {
+        range.push(&mut sql, "g.entity_id");
+    }
     sql.push(" AND g.genre <> ''), ");
     sql.push(
         "placed AS (SELECT genre, entity_id, value, RANK() OVER (PARTITION BY genre ORDER BY value DESC) AS place",
@@ -98,13 +142,4 @@ pub async fn list_highest<C: ConnectionTrait>(
             Ok((genre, id.into(), row.try_get_by_index(2)?))
         })
         .collect()
-}
-
-fn push_piece(sql: &mut SqlBuilder, column: &str, after: &Option<String>, until: &Option<String>) {
-    if let Some(after) = after {
-        sql.push(&format!(" AND {column} > ")).bind(after.as_str());
-    }
-    if let Some(until) = until {
-        sql.push(&format!(" AND {column} <= ")).bind(until.as_str());
-    }
 }

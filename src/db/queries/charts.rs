@@ -113,24 +113,25 @@ pub async fn list_later<C: ConnectionTrait>(
 }
 
 /// The charts of one kind of the periods that begin at this instant, each in its last revision: of the whole
-/// platform, and of each genre.
+/// platform, of each genre and of each country.
 pub async fn list_of_period<C: ConnectionTrait>(
     conn: &C,
     of: EntityKind,
     cadence: Cadence,
     period_start: i64,
 ) -> Result<Vec<ChartRow>, DbError> {
-    let columns = "SELECT c.period_start, c.period_end, c.revision, c.published_at_ms, c.genre FROM chart AS c";
+    let columns =
+        "SELECT c.period_start, c.period_end, c.revision, c.published_at_ms, c.genre, c.country FROM chart AS c";
     let mut sql = SqlBuilder::new(conn, columns);
     sql.push(" WHERE c.entity_kind = ").bind(of.code()).push(" AND c.cadence = ").bind(cadence.code());
-    sql.push(" AND c.country = '' AND c.period_start = ").bind(period_start);
+    sql.push(" AND c.period_start = ").bind(period_start);
     sql.push(" AND ").push(&is_last_revision("c"));
     let rows = conn.query_all_raw(sql.build(conn)).await?;
     rows.iter()
         .map(|row| {
-            let genre: String = row.try_get_by_index(4)?;
-            let genre = (!genre.is_empty()).then(|| genre.into());
-            chart(&Series { of, cadence, genre, country: None }, row)
+            let (genre, country): (String, String) = (row.try_get_by_index(4)?, row.try_get_by_index(5)?);
+            let none_if_all = |part: String| (!part.is_empty()).then(|| part.into());
+            chart(&Series { of, cadence, genre: none_if_all(genre), country: none_if_all(country) }, row)
         })
         .collect()
 }
@@ -165,24 +166,23 @@ pub async fn find_last_entry<C: ConnectionTrait>(
     conn.query_one_raw(sql.build(conn)).await?.as_ref().map(entry).transpose()
 }
 
-/// The newest entries of many entities of one kind in the charts of the whole platform: each with the
-/// period of its chart, newest first, at most `limit` of an entity.
+/// The newest entries of many entities in the charts of a series whose periods begin before `before_ms`: each with
+/// the period of its chart, newest first, at most `limit` of an entity.
 pub async fn list_history<C: ConnectionTrait>(
     conn: &C,
-    of: EntityKind,
-    cadence: Cadence,
+    series: &Series,
     ids: &[Arc<str>],
+    before_ms: i64,
     limit: u32,
 ) -> Result<Vec<(Window, Entry)>, DbError> {
-    let series = Series { of, cadence, genre: None, country: None };
     let ids: Vec<String> = ids.iter().map(|id| id.to_string()).collect();
     let mut sql = SqlBuilder::new(conn, "SELECT * FROM (");
     sql.push(SELECT_ENTRY).push(", c.period_start, c.period_end");
     sql.push(", ROW_NUMBER() OVER (PARTITION BY e.entity_id ORDER BY e.period_start DESC) AS age");
     sql.push(" FROM chart_entry AS e JOIN chart AS c ON ").push(&same_series("c", "e"));
     sql.push(" AND c.period_start = e.period_start AND c.revision = e.revision WHERE ");
-    push_series(&mut sql, "e", &series);
-    sql.push(" AND e.entity_id").bind_list(&ids);
+    push_series(&mut sql, "e", series);
+    sql.push(" AND e.entity_id").bind_list(&ids).push(" AND e.period_start < ").bind(before_ms);
     sql.push(" AND e.position IS NOT NULL AND ").push(&is_last_revision("e"));
     sql.push(") AS aged WHERE age <= ").bind(i64::from(limit)).push(" ORDER BY period_start DESC");
     let rows = conn.query_all_raw(sql.build(conn)).await?;
@@ -194,7 +194,7 @@ pub async fn list_history<C: ConnectionTrait>(
         .collect()
 }
 
-/// When the charts of a kind were last counted for a period, all its genres included.
+/// When the charts of a kind were last counted for a period, with all genres and countries.
 pub async fn find_counted_at<C: ConnectionTrait>(
     conn: &C,
     of: EntityKind,

@@ -10,8 +10,9 @@ use crate::{
     domain::{
         catalogue::CatalogueEntry,
         chart::{self, PLACES, Series, date_of},
-        entity::EntityRef,
+        entity::{self, EntityRef},
         naming::hash128,
+        origin::country_code,
         window::Window,
     },
     graphql::{
@@ -238,15 +239,18 @@ impl ChartEntry {
     }
 }
 
-/// The newest charts of the whole platform that an entity was on.
+/// The newest charts that an entity was on.
 pub async fn history(
     ctx: &Context<'_>,
     entity: &EntityRef,
     cadence: Cadence,
+    genre: Option<String>,
+    country: Option<CountryCode>,
     first: i32,
 ) -> Result<Vec<ChartEntry>, ApiError> {
     let first = u32::try_from(page_size(first, PLACES)?).expect("a page is short");
-    let key = HistoryKey { entity: entity.clone(), cadence: cadence.into(), first };
+    let Some(series) = series(entity.kind, cadence, genre, country) else { return Ok(Vec::new()) };
+    let key = HistoryKey { entity: entity.clone(), series, first };
     let history = ctx.loader().load_one(key).await?.unwrap_or_default();
     let entry = |(period, entry): &(Window, chart::Entry)| ChartEntry {
         entity: entity.clone(),
@@ -254,4 +258,20 @@ pub async fn history(
         entry: entry.clone(),
     };
     Ok(history.iter().map(entry).collect())
+}
+
+/// The charts that arguments name; none if they can name none.
+pub fn series(
+    of: entity::EntityKind,
+    cadence: Cadence,
+    genre: Option<String>,
+    country: Option<CountryCode>,
+) -> Option<Series> {
+    // No genre has an empty name, and no country one that is no code: that is how charts of all are stored.
+    let country = match country {
+        Some(CountryCode(code)) => Some(country_code(&code)?.into()),
+        None => None,
+    };
+    let genre = genre.map(Arc::from);
+    (genre.as_deref() != Some("")).then(|| Series { of, cadence: cadence.into(), genre, country })
 }

@@ -188,15 +188,18 @@ measurables! {
             timeline(ctx, &self.0, during, every, time_zone, country)
         }
 
-        /// The newest charts of the whole platform that it was on, the newest first; none for playlists.
+        /// The newest charts that it was on, the newest first: of the whole platform, or of one genre or country; none
+        /// for playlists.
         #[graphql(complexity = "10 + first.clamp(0, 200) as usize * child_complexity")]
         pub async fn chart_history(
             &self,
             ctx: &Context<'_>,
             #[graphql(desc = "Which charts.", default_with = "Cadence::Weekly")] cadence: Cadence,
+            #[graphql(desc = "The charts of this genre.")] genre: Option<String>,
+            #[graphql(desc = "The charts of this country.")] country: Option<CountryCode>,
             #[graphql(desc = "How many, 1 to 200.", default = 12)] first: i32,
         ) -> Result<Vec<ChartEntry>, ApiError> {
-            chart::history(ctx, &self.0.entity, cadence, first).await
+            chart::history(ctx, &self.0.entity, cadence, genre, country, first).await
         }
 
         /// What happens to it right now. Plays are for listeners too, listeners for the artist and admins.
@@ -647,8 +650,10 @@ async fn credits(ctx: &Context<'_>, entry: &CatalogueEntry) -> Result<Vec<Credit
     field(
         name = "chart_history",
         ty = "Vec<ChartEntry>",
-        desc = "The newest charts of the whole platform that it was on, the newest first; none for playlists.",
+        desc = "The newest charts that it was on, the newest first: of the whole platform, or of one genre or country; none for playlists.",
         arg(name = "cadence", ty = "Cadence", default_with = "Cadence::Weekly", desc = "Which charts."),
+        arg(name = "genre", ty = "Option<String>", desc = "The charts of this genre."),
+        arg(name = "country", ty = "Option<CountryCode>", desc = "The charts of this country."),
         arg(name = "first", ty = "i32", default = 12, desc = "How many, 1 to 200.")
     ),
     field(name = "realtime", ty = "Realtime", desc = "What happens to it right now.")
