@@ -175,8 +175,11 @@ pub fn platform_markets_cache() -> PlatformMarketsCache {
     Cache::builder().max_capacity(1_000).time_to_live(Duration::from_secs(60)).build()
 }
 
+/// Everybody who took a part, as often as they were met.
+type Met = [Vec<u32>; Part::COUNT];
+
 fn by_origin(question: &OriginsQuestion, window: Window, days: &Days) -> Vec<OriginNumbers> {
-    let mut origins: BTreeMap<Option<Arc<str>>, (OriginNumbers, [Vec<u32>; Part::COUNT])> = BTreeMap::new();
+    let mut origins: BTreeMap<Option<Arc<str>>, (OriginNumbers, Met)> = BTreeMap::new();
     for (day, piece) in pieces(window) {
         let Some(entity_day) = days.of_piece(&(question.entity.clone(), day), &piece) else { continue };
         for cell in entity_day.cells(question.by) {
