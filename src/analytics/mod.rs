@@ -8,6 +8,7 @@ mod days;
 mod origins;
 mod people;
 mod ranking;
+mod trending;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -18,6 +19,7 @@ pub use audience::{
 };
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
 pub use ranking::{RankedEntity, RankingQuestion, value_of};
+pub use trending::{TRENDING_MAX, Trending, TrendingQuestion};
 
 use crate::{
     audience::open::OpenAudience,
@@ -39,6 +41,8 @@ use crate::{
 pub struct AnalyticsSettings {
     /// How long an answer that took long to compute may be given again.
     pub cache_for: Duration,
+    /// How long a list of what trends may be given again.
+    pub trending_cache_for: Duration,
     /// Behind how many people a number of one country, source or device has to stand to be shown to artists.
     pub shown_people_min: u64,
     pub audience_thresholds: AudienceThresholds,
@@ -54,6 +58,7 @@ pub struct Analytics {
     realtime: Arc<Realtime>,
     clock: SharedClock,
     rankings: ranking::RankingCache,
+    trending: trending::TrendingCache,
     shown_people_min: u64,
     audience_thresholds: AudienceThresholds,
 }
@@ -76,6 +81,7 @@ impl Analytics {
             realtime,
             clock,
             rankings: ranking::RankingCache::new(settings.cache_for),
+            trending: trending::cache(settings.trending_cache_for),
             shown_people_min: settings.shown_people_min,
             audience_thresholds: settings.audience_thresholds,
         }

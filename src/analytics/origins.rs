@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -140,11 +140,18 @@ impl Analytics {
 
     /// The platform's listeners by country, on the UTC days that a window touches.
     async fn platform_markets(&self, window: Window) -> Result<HashMap<Option<Arc<str>>, RoaringBitmap>, DbError> {
-        let days: BTreeSet<i64> = pieces(self.narrowed(window)).map(|(day, _)| day).collect();
+        let days: Vec<i64> = pieces(self.narrowed(window)).map(|(day, _)| day).collect();
+        self.listeners_by_country(&days).await
+    }
+
+    /// The platform's listeners by country on some UTC days in a row.
+    pub(super) async fn listeners_by_country(
+        &self,
+        days: &[i64],
+    ) -> Result<HashMap<Option<Arc<str>>, RoaringBitmap>, DbError> {
         let Some((first, last)) = days.first().zip(days.last()) else { return Ok(HashMap::new()) };
         let mut markets = self.open_audience.markets(*first..*last + 1);
-        let days: Vec<i64> = days.iter().copied().collect();
-        for row in audience::list_markets(self.database.reader(), &days).await? {
+        for row in audience::list_markets(self.database.reader(), days).await? {
             *markets.entry(row.country).or_default() |= row.listeners;
         }
         Ok(markets)

@@ -16,6 +16,7 @@ pub mod money;
 pub mod naming;
 pub mod origin;
 pub mod realtime;
+pub mod trend;
 pub mod upsert;
 pub mod viewer;
 pub mod window;

@@ -184,6 +184,17 @@ pub async fn list_genres<C: ConnectionTrait>(
     Ok(genres)
 }
 
+/// Everything of a kind that has a genre, in no particular order.
+pub async fn list_of_genre<C: ConnectionTrait>(
+    conn: &C,
+    kind: EntityKind,
+    genre: &str,
+) -> Result<Vec<EntityRef>, DbError> {
+    let mut sql = SqlBuilder::new(conn, "SELECT entity_kind, entity_id FROM entity_genre WHERE genre = ");
+    sql.bind(genre).push(" AND entity_kind = ").bind(kind.code());
+    conn.query_all_raw(sql.build(conn)).await?.iter().map(entity).collect()
+}
+
 /// ` WHERE (entity_kind = … AND entity_id IN (…)) OR …`; there is at least one entity.
 pub(super) fn push_entities<'a>(sql: &mut SqlBuilder, entities: impl Iterator<Item = &'a EntityRef>) {
     let mut by_kind: BTreeMap<EntityKind, Vec<&str>> = BTreeMap::new();

@@ -17,7 +17,7 @@ use super::{
     timeline::{BUCKETS_MAX, Timeline},
 };
 use crate::{
-    analytics::{RankedEntity, RankingQuestion},
+    analytics::RankingQuestion,
     domain::{
         catalogue::CatalogueEntry,
         counting::Part,
@@ -512,7 +512,7 @@ async fn top_works(
     let question = RankingQuestion { of: kind, by: metric, window, depth: WORKS_MAX };
     let ranked = ctx.analytics().top_works(&artist.entity.id, question).await?;
     let ranked = &ranked[..first.min(ranked.len())];
-    let entries = entries_of(ctx, ranked).await?;
+    let entries = entries_of(ctx, ranked.iter().map(|ranked| &ranked.entity)).await?;
     Ok((1..)
         .zip(ranked)
         .zip(entries)
@@ -520,9 +520,12 @@ async fn top_works(
         .collect())
 }
 
-/// The catalogue's entries of ranked entities, in their order.
-pub async fn entries_of(ctx: &Context<'_>, ranked: &[RankedEntity]) -> Result<Vec<CatalogueEntry>, ApiError> {
-    let entities = ranked.iter().map(|ranked| ranked.entity.clone());
+/// The catalogue's entries of entities, in their order.
+pub async fn entries_of(
+    ctx: &Context<'_>,
+    entities: impl Iterator<Item = &EntityRef> + Clone,
+) -> Result<Vec<CatalogueEntry>, ApiError> {
+    let entities = entities.cloned();
     let mut entries = ctx.loader().load_many(entities.clone()).await?;
     Ok(entities.map(|entity| entries.remove(&entity).unwrap_or_else(|| CatalogueEntry::bare(entity))).collect())
 }

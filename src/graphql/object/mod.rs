@@ -9,4 +9,5 @@ pub mod people;
 pub mod ranking;
 pub mod realtime;
 pub mod timeline;
+pub mod trending;
 pub mod viewer;

@@ -172,7 +172,7 @@ pub async fn edges(
     first_position: usize,
     ranked: &[RankedEntity],
 ) -> Result<Vec<RankingEdge>, ApiError> {
-    let entries = entries_of(ctx, ranked).await?;
+    let entries = entries_of(ctx, ranked.iter().map(|ranked| &ranked.entity)).await?;
     Ok((first_position..)
         .zip(ranked)
         .zip(entries)
