@@ -26,3 +26,4 @@ mod recount;
 mod socket;
 mod statements;
 mod tidy;
+mod trending;
