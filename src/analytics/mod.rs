@@ -8,6 +8,7 @@ mod days;
 mod origins;
 mod people;
 mod ranking;
+mod releases;
 mod trending;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -19,6 +20,7 @@ pub use audience::{
 };
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
 pub use ranking::{RankedEntity, RankingQuestion, value_of};
+pub use releases::{RELEASE_DAYS_MAX, ReleaseCurve, ReleaseQuestion, Releases};
 pub use trending::{TRENDING_MAX, Trending, TrendingQuestion};
 
 use crate::{

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::{context::Services, error::ApiError};
 use crate::{
-    analytics::{Audience, AudienceQuestion, OriginNumbers, OriginsQuestion},
+    analytics::{Audience, AudienceQuestion, OriginNumbers, OriginsQuestion, ReleaseQuestion, Releases},
     charts::HistoryKey,
     domain::{
         catalogue::CatalogueEntry,
@@ -124,5 +124,14 @@ impl Loader<AudienceQuestion> for AnalyticsLoader {
 
     async fn load(&self, questions: &[AudienceQuestion]) -> Result<HashMap<AudienceQuestion, Audience>, ApiError> {
         Ok(self.0.analytics.audiences(questions).await?)
+    }
+}
+
+impl Loader<ReleaseQuestion> for AnalyticsLoader {
+    type Value = Releases;
+    type Error = ApiError;
+
+    async fn load(&self, questions: &[ReleaseQuestion]) -> Result<HashMap<ReleaseQuestion, Releases>, ApiError> {
+        Ok(self.0.analytics.releases(questions).await?)
     }
 }

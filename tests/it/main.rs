@@ -23,6 +23,7 @@ mod ranking;
 mod real_data;
 mod realtime;
 mod recount;
+mod releases;
 mod socket;
 mod statements;
 mod tidy;

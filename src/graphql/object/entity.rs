@@ -14,6 +14,7 @@ use super::{
     people::{self, Audience, Market, Overlap, Share},
     ranking::{RankedAlbum, RankedSong},
     realtime::Realtime,
+    release::{self, ReleaseComparison},
     timeline::{BUCKETS_MAX, Timeline},
 };
 use crate::{
@@ -295,6 +296,17 @@ measurables! {
         async fn released_on(&self) -> Option<Date> {
             self.0.released_on.map(Date)
         }
+
+        /// How it took off: streams and listeners by day since it was first streamed, beside its artist's earlier
+        /// songs; null while nobody has streamed it. For everybody.
+        #[graphql(complexity = "50 + days.clamp(0, 365) as usize * child_complexity / 2")]
+        async fn release_curve(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(desc = "How many days from the first, 1 to 365.", default = 28)] days: i32,
+        ) -> Result<Option<ReleaseComparison>, ApiError> {
+            release::comparison(ctx, &self.0, days).await
+        }
     }
 
     [/// An album or other release.
@@ -322,6 +334,17 @@ measurables! {
         /// The day it was released; null while the catalogue does not say.
         async fn released_on(&self) -> Option<Date> {
             self.0.released_on.map(Date)
+        }
+
+        /// How it took off: streams and listeners by day since it was first streamed, beside its artist's earlier
+        /// albums; null while nobody has streamed it. For everybody.
+        #[graphql(complexity = "50 + days.clamp(0, 365) as usize * child_complexity / 2")]
+        async fn release_curve(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(desc = "How many days from the first, 1 to 365.", default = 28)] days: i32,
+        ) -> Result<Option<ReleaseComparison>, ApiError> {
+            release::comparison(ctx, &self.0, days).await
         }
     }
 

@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod people;
 pub mod ranking;
 pub mod realtime;
+pub mod release;
 pub mod timeline;
 pub mod trending;
 pub mod viewer;
