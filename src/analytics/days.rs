@@ -105,15 +105,10 @@ impl Asked {
                 (Columns::CellsAndDetail, &asked.detail),
             ] {
                 let of_kind = days_asked.iter().filter(|(entity, _)| entity.kind == kind);
-                let ids: BTreeSet<Arc<str>> = of_kind.clone().map(|(entity, _)| entity.id.clone()).collect();
-                let dates: BTreeSet<i64> = of_kind.map(|(_, day)| *day).collect();
-                if ids.is_empty() {
-                    continue;
-                }
-                let (ids, dates): (Vec<_>, Vec<_>) = (ids.into_iter().collect(), dates.into_iter().collect());
-                for row in audience::list(database.reader(), columns, &dates, kind, &ids).await? {
+                let of_kind: Vec<(i64, Arc<str>)> = of_kind.map(|(entity, day)| (*day, entity.id.clone())).collect();
+                for row in list(database, columns, kind, &of_kind).await? {
                     let key = (row.entity.clone(), row.day);
-                    // Every entity was asked for on every day; some of what is found nobody needs.
+                    // Perhaps every entity was asked for on every day; some of what is found nobody needs.
                     if days_asked.contains(&key) {
                         days.take(columns, key, row, asked.wanted)?;
                     }
@@ -157,6 +152,25 @@ impl Asked {
             }
         }
     }
+}
+
+/// Every id on every day, which is one short statement, unless that is much more than what is asked for.
+async fn list(
+    database: &Database,
+    columns: Columns,
+    kind: EntityKind,
+    asked: &[(i64, Arc<str>)],
+) -> Result<Vec<DayRow>, DbError> {
+    let days: BTreeSet<i64> = asked.iter().map(|(day, _)| *day).collect();
+    let ids: BTreeSet<Arc<str>> = asked.iter().map(|(_, id)| id.clone()).collect();
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    if days.len() * ids.len() > 2 * asked.len() {
+        return audience::list_each(database.reader(), columns, kind, asked).await;
+    }
+    let (days, ids): (Vec<_>, Vec<_>) = (days.into_iter().collect(), ids.into_iter().collect());
+    audience::list(database.reader(), columns, &days, kind, &ids).await
 }
 
 /// The same days of everything that is read as the entities.

@@ -9,6 +9,8 @@ mod days;
 mod origins;
 mod people;
 mod ranking;
+mod releases;
+mod trending;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -20,6 +22,8 @@ pub use audience::{
 pub use countries::{CountryPass, InCountry};
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
 pub use ranking::{PAGES_DEPTH, Place, PlaceKey, RankedEntity, RankingList, Totals, value_of};
+pub use releases::{RELEASE_DAYS_MAX, ReleaseCurve, ReleaseQuestion, Releases};
+pub use trending::{TRENDING_MAX, Trending, TrendingQuestion};
 
 use crate::{
     audience::open::OpenAudience,
@@ -41,6 +45,8 @@ use crate::{
 pub struct AnalyticsSettings {
     /// How long an answer that took long to compute may be given again.
     pub cache_for: Duration,
+    /// How long a list of what trends may be given again.
+    pub trending_cache_for: Duration,
     /// Behind how many people a number of one country, source or device has to stand to be shown to artists.
     pub shown_people_min: u64,
     pub audience_thresholds: AudienceThresholds,
@@ -57,6 +63,7 @@ pub struct Analytics {
     clock: SharedClock,
     rankings: ranking::RankingCache,
     platform_markets: origins::PlatformMarketsCache,
+    trending: trending::TrendingCache,
     shown_people_min: u64,
     audience_thresholds: AudienceThresholds,
 }
@@ -80,6 +87,7 @@ impl Analytics {
             clock,
             rankings: ranking::RankingCache::new(settings.cache_for),
             platform_markets: origins::platform_markets_cache(),
+            trending: trending::cache(settings.trending_cache_for),
             shown_people_min: settings.shown_people_min,
             audience_thresholds: settings.audience_thresholds,
         }

@@ -148,15 +148,25 @@ impl Analytics {
         let days: Vec<i64> = pieces(self.narrowed(window)).map(|(day, _)| day).collect();
         let Some((first, last)) = days.first().zip(days.last()) else { return Ok(Arc::default()) };
         let compute = async {
-            let mut markets = self.open_audience.markets(*first..*last + 1);
-            for row in audience::list_markets(self.database.reader(), &days).await? {
-                *markets.entry(row.country).or_default() |= row.listeners;
-            }
+            let markets = self.listeners_by_country(&days).await?;
             let everybody = union(markets.values()).len();
             let listeners = markets.into_iter().map(|(country, set)| (country, set.len())).collect();
             Ok(Arc::new(PlatformMarkets { listeners, everybody }))
         };
         self.platform_markets.try_get_with((*first, *last), compute).await
+    }
+
+    /// The platform's listeners by country on some UTC days in a row.
+    pub(super) async fn listeners_by_country(
+        &self,
+        days: &[i64],
+    ) -> Result<HashMap<Option<Arc<str>>, RoaringBitmap>, DbError> {
+        let Some((first, last)) = days.first().zip(days.last()) else { return Ok(HashMap::new()) };
+        let mut markets = self.open_audience.markets(*first..*last + 1);
+        for row in audience::list_markets(self.database.reader(), days).await? {
+            *markets.entry(row.country).or_default() |= row.listeners;
+        }
+        Ok(markets)
     }
 }
 

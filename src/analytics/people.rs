@@ -193,6 +193,17 @@ pub async fn list_upper_bounds(
     window: Window,
 ) -> Result<Vec<(EntityRef, u64)>, DbError> {
     let days: Vec<i64> = pieces(window).map(|(day, _)| day).collect();
+    let sets = list_listeners(database, open, kind, &days).await?;
+    Ok(sets.into_iter().map(|(entity, set)| (entity, set.len())).collect())
+}
+
+/// Every entity of a kind with a listener on these days, with all of them.
+pub async fn list_listeners(
+    database: &Database,
+    open: &OpenAudience,
+    kind: EntityKind,
+    days: &[i64],
+) -> Result<HashMap<EntityRef, RoaringBitmap>, DbError> {
     let touched: HashSet<i64> = days.iter().copied().collect();
     let mut sets: HashMap<EntityRef, RoaringBitmap> = HashMap::new();
     for entity in open.entities().into_iter().filter(|entity| entity.kind == kind) {
@@ -210,5 +221,6 @@ pub async fn list_upper_bounds(
             *sets.entry(row.entity).or_default() |= row.listeners;
         }
     }
-    Ok(sets.into_iter().map(|(entity, set)| (entity, set.len())).filter(|(_, count)| *count > 0).collect())
+    sets.retain(|_, set| !set.is_empty());
+    Ok(sets)
 }

@@ -144,6 +144,7 @@ fn analytics(reader: &mut Reader) -> AnalyticsSettings {
     }
     AnalyticsSettings {
         cache_for: reader.seconds("CACHE_FOR", Duration::from_secs(1)),
+        trending_cache_for: reader.seconds("TRENDING_CACHE_FOR", Duration::from_secs(30)),
         shown_people_min: reader.parse("SHOWN_PEOPLE_MIN", "a whole number", 5),
         audience_thresholds: thresholds,
     }

@@ -17,6 +17,7 @@ pub mod naming;
 pub mod origin;
 pub mod ranking;
 pub mod realtime;
+pub mod trend;
 pub mod upsert;
 pub mod viewer;
 pub mod window;

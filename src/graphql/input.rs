@@ -12,7 +12,7 @@ use crate::{
         counting::Counter,
         entity,
         event::{NewEvent, RejectCode, Rejection},
-        measure, origin,
+        measure, origin, trend,
         window::{self, AskedWindow},
     },
     ingest::Decoded,
@@ -183,6 +183,18 @@ impl From<Metric> for measure::Metric {
         };
         Self::Counter(counter)
     }
+}
+
+/// How quickly what trends comes and goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "trend::TrendPeriod")]
+pub enum TrendPeriod {
+    /// Within hours: a velocity of half-life 12 hours against one of 7 days.
+    Day,
+    /// Within days: 1 day against 14 days.
+    Week,
+    /// Within weeks: 4 days against 56 days.
+    Month,
 }
 
 /// Names an entity.

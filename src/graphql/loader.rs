@@ -16,7 +16,9 @@ use tokio::sync::mpsc;
 
 use super::{context::Services, error::ApiError};
 use crate::{
-    analytics::{Audience, AudienceQuestion, OriginNumbers, OriginsQuestion, Place, PlaceKey},
+    analytics::{
+        Audience, AudienceQuestion, OriginNumbers, OriginsQuestion, Place, PlaceKey, ReleaseQuestion, Releases,
+    },
     charts::HistoryKey,
     domain::{
         catalogue::CatalogueEntry,
@@ -133,5 +135,14 @@ impl Loader<PlaceKey> for AnalyticsLoader {
 
     async fn load(&self, keys: &[PlaceKey]) -> Result<HashMap<PlaceKey, Place>, ApiError> {
         Ok(self.0.analytics.places(keys).await?)
+    }
+}
+
+impl Loader<ReleaseQuestion> for AnalyticsLoader {
+    type Value = Releases;
+    type Error = ApiError;
+
+    async fn load(&self, questions: &[ReleaseQuestion]) -> Result<HashMap<ReleaseQuestion, Releases>, ApiError> {
+        Ok(self.0.analytics.releases(questions).await?)
     }
 }

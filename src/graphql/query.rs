@@ -7,12 +7,13 @@ use super::{
     definitions::{Definition, definitions},
     error::ApiError,
     guard::Allow,
-    input::{Cadence, EntityKind, Metric, WindowInput},
+    input::{Cadence, EntityKind, Metric, TrendPeriod, WindowInput},
     object::{
         chart::{Chart, series},
         entity::{Album, Artist, Playlist, Song},
         ranking::{AskedRanking, PageInput, RankingConnection, among, require_rankable},
         realtime::Platform,
+        trending::{self, TrendingItem},
         viewer::Viewer,
     },
     scalars::{CountryCode, Date},
@@ -195,6 +196,23 @@ impl Query {
         }
         let Some(series) = series(of.into(), cadence, genre, country) else { return Ok(None) };
         Ok(ctx.charts().find(&series, on_ms).await?.map(|chart| Chart(chart.into())))
+    }
+
+    /// What is heard more than usual, the highest score first, ties by listeners, then id. Looked at are the 2,000
+    /// entities with the most listeners in the last days. A list may be half a minute old. For listeners, artists and
+    /// admins.
+    #[graphql(guard = "Allow::Public", complexity = "200 + first.clamp(0, 100) as usize * child_complexity")]
+    async fn trending(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which kind of entity.", default_with = "EntityKind::Song")] of: EntityKind,
+        #[graphql(desc = "How quickly what trends comes and goes.", default_with = "TrendPeriod::Week")]
+        period: TrendPeriod,
+        #[graphql(desc = "Only what has this genre; playlists have none.")] genre: Option<String>,
+        #[graphql(desc = "Only by what is heard in this country.")] country: Option<CountryCode>,
+        #[graphql(desc = "How many, 1 to 100.", default = 10)] first: i32,
+    ) -> Result<Vec<TrendingItem>, ApiError> {
+        trending::trending(ctx, trending::Asked { of, period, genre, country, first }).await
     }
 }
 

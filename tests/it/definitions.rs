@@ -40,6 +40,7 @@ const NOT_METRICS: &[&str] = &[
     "RecordEventsPayload.conflicts",
     "RecordEventsPayload.duplicates",
     "RecordEventsPayload.rejected",
+    "ReleasePoint.day",
     "Share.share",
     "Share.value",
     "Song.durationMs",

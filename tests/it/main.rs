@@ -27,6 +27,8 @@ mod ranking_recount;
 mod real_data;
 mod realtime;
 mod recount;
+mod releases;
 mod socket;
 mod statements;
 mod tidy;
+mod trending;

@@ -11,6 +11,7 @@ import charts from './examples/8-charts.graphql';
 import liveRealtime from './examples/9-live-realtime.graphql';
 import catalogue from './examples/10-catalogue.graphql';
 import definitions from './examples/11-definitions.graphql';
+import trending from './examples/12-trending.graphql';
 
 export const exampleTabs = [
   welcome,
@@ -24,4 +25,5 @@ export const exampleTabs = [
   liveRealtime,
   catalogue,
   definitions,
+  trending,
 ].map((query) => ({ query }));

@@ -137,6 +137,26 @@ pub async fn list<C: ConnectionTrait>(
     Ok(rows)
 }
 
+/// Entities of one kind, each on days of its own; one statement per 8,192 of them.
+pub async fn list_each<C: ConnectionTrait>(
+    conn: &C,
+    columns: Columns,
+    kind: EntityKind,
+    asked: &[(i64, Arc<str>)],
+) -> Result<Vec<DayRow>, DbError> {
+    let mut rows = Vec::new();
+    for asked in asked.chunks(8_192) {
+        let mut sql = SqlBuilder::new(conn, "WITH asked (on_day, id) AS (VALUES ");
+        for (index, (day, id)) in asked.iter().enumerate() {
+            sql.push(if index == 0 { "(" } else { ", (" }).bind(*day).push(", ").bind(&**id).push(")");
+        }
+        sql.push(&format!(") {} JOIN asked ON day = on_day AND entity_id = id", select_text(columns)));
+        sql.push(" WHERE entity_kind = ").bind(kind.code());
+        rows.extend(query(conn, columns, sql).await?);
+    }
+    Ok(rows)
+}
+
 /// Every entity of one kind on these days.
 pub async fn list_kind<C: ConnectionTrait>(
     conn: &C,
@@ -179,8 +199,11 @@ pub async fn list_day_cells<C: ConnectionTrait>(conn: &C, day: i64) -> Result<Ve
 }
 
 fn select<C: ConnectionTrait>(conn: &C, columns: Columns) -> SqlBuilder {
-    let names = columns.names().join(", ");
-    SqlBuilder::new(conn, &format!("SELECT day, entity_kind, entity_id, {names} FROM audience_day"))
+    SqlBuilder::new(conn, &select_text(columns))
+}
+
+fn select_text(columns: Columns) -> String {
+    format!("SELECT day, entity_kind, entity_id, {} FROM audience_day", columns.names().join(", "))
 }
 
 async fn query<C: ConnectionTrait>(conn: &C, columns: Columns, sql: SqlBuilder) -> Result<Vec<DayRow>, DbError> {

@@ -184,6 +184,17 @@ pub async fn list_genres<C: ConnectionTrait>(
     Ok(genres)
 }
 
+/// Everything of a kind that has a genre, in no particular order.
+pub async fn list_of_genre<C: ConnectionTrait>(
+    conn: &C,
+    kind: EntityKind,
+    genre: &str,
+) -> Result<Vec<EntityRef>, DbError> {
+    let mut sql = SqlBuilder::new(conn, "SELECT entity_kind, entity_id FROM entity_genre WHERE genre = ");
+    sql.bind(genre).push(" AND entity_kind = ").bind(kind.code());
+    conn.query_all_raw(sql.build(conn)).await?.iter().map(entity).collect()
+}
+
 /// ` WHERE (entity_kind = … AND entity_id IN (…)) OR …`; there is at least one entity.
 pub(super) fn push_entities<'a>(sql: &mut SqlBuilder, entities: impl Iterator<Item = &'a EntityRef>) {
     let mut by_kind: BTreeMap<EntityKind, Vec<&str>> = BTreeMap::new();
@@ -212,11 +223,9 @@ pub async fn list_works_of<C: ConnectionTrait>(
     if !matches!(kind, EntityKind::Song | EntityKind::Album) {
         return Ok(Vec::new());
     }
-    let mut sql = SqlBuilder::new(conn, &format!("SELECT id FROM {} WHERE artist_id", kind.word()));
-    sql.bind_list(artist_ids);
-    sql.push(" UNION SELECT entity_id FROM credit WHERE entity_kind = ").bind(kind.code());
-    sql.push(" AND role <> ").bind(CreditRole::Featured.code()).push(" AND artist_id").bind_list(artist_ids);
-    sql.push(" ORDER BY 1 LIMIT ").bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    let mut sql = SqlBuilder::new(conn, "SELECT DISTINCT id FROM (");
+    push_works(&mut sql, kind, artist_ids);
+    sql.push(") AS works ORDER BY 1 LIMIT ").bind(i64::try_from(limit).unwrap_or(i64::MAX));
     let rows = conn.query_all_raw(sql.build(conn)).await?;
     rows.iter().map(|row| Ok(EntityRef::new(kind, row.try_get_by_index::<String>(0)?))).collect()
 }
@@ -254,6 +263,30 @@ pub async fn list_ids_of_genre<C: ConnectionTrait>(
     sql.bind(genre).push(" AND entity_kind = ").bind(kind.public().code());
     let rows = conn.query_all_raw(sql.build(conn)).await?;
     rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+}
+
+/// The same of each artist, by the artist's id, at most `limit` of each.
+pub async fn list_works_of_each<C: ConnectionTrait>(
+    conn: &C,
+    kind: EntityKind,
+    artist_ids: &[&str],
+    limit: u64,
+) -> Result<Vec<(String, EntityRef)>, DbError> {
+    let place = "ROW_NUMBER() OVER (PARTITION BY artist_id ORDER BY id) AS place";
+    let mut sql = SqlBuilder::new(conn, &format!("SELECT artist_id, id FROM (SELECT artist_id, id, {place} FROM ("));
+    push_works(&mut sql, kind, artist_ids);
+    sql.push(") AS works) AS numbered WHERE place <= ").bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    let rows = conn.query_all_raw(sql.build(conn)).await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get_by_index(0)?, EntityRef::new(kind, row.try_get_by_index::<String>(1)?))))
+        .collect()
+}
+
+/// `artist_id` and `id` of the songs or albums that these artists own.
+fn push_works(sql: &mut SqlBuilder, kind: EntityKind, artist_ids: &[&str]) {
+    sql.push(&format!("SELECT artist_id, id FROM {} WHERE artist_id", kind.word())).bind_list(artist_ids);
+    sql.push(" UNION SELECT artist_id, entity_id FROM credit WHERE entity_kind = ").bind(kind.code());
+    sql.push(" AND role <> ").bind(CreditRole::Featured.code()).push(" AND artist_id").bind_list(artist_ids);
 }
 
 /// A song or an album that credits both of two artists.

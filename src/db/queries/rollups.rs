@@ -176,6 +176,35 @@ async fn list_works<C: ConnectionTrait>(
     Ok(conn.query_all_raw(sql.build(conn)).await?)
 }
 
+/// The first UTC day on which each of these songs or albums has streams; without those that have none. One statement
+/// per 8,192 ids, and in it a short seek for each.
+pub async fn list_first_days<C: ConnectionTrait>(
+    conn: &C,
+    kind: EntityKind,
+    ids: &[Arc<str>],
+) -> Result<Vec<(String, i64)>, DbError> {
+    let mut first_days = Vec::new();
+    for ids in ids.chunks(8_192) {
+        let mut sql = SqlBuilder::new(conn, "WITH asked (id) AS (VALUES ");
+        for (index, id) in ids.iter().enumerate() {
+            sql.push(if index == 0 { "(" } else { ", (" }).bind(&**id).push(")");
+        }
+        sql.push(") SELECT id, (SELECT bucket FROM rollup");
+        if conn.get_database_backend() == DatabaseBackend::Sqlite {
+            sql.push(" INDEXED BY rollup_works_by_id");
+        }
+        sql.push(" WHERE grain = 1 AND entity_kind <= 2 AND entity_kind = ").bind(kind.code());
+        sql.push(" AND entity_id = id AND streams > 0 ORDER BY bucket LIMIT 1) FROM asked");
+        for row in conn.query_all_raw(sql.build(conn)).await? {
+            let day: Option<i64> = row.try_get_by_index(1)?;
+            if let Some(day) = day {
+                first_days.push((row.try_get_by_index(0)?, day));
+            }
+        }
+    }
+    Ok(first_days)
+}
+
 /// Money of many entities of one kind in many buckets: entity, bucket, currency, money.
 pub async fn list_money<C: ConnectionTrait>(
     conn: &C,

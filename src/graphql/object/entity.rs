@@ -14,6 +14,7 @@ use super::{
     people::{self, Audience, Market, Overlap, Share},
     ranking::{Rank, RankedAlbum, RankedSong, require_rankable},
     realtime::Realtime,
+    release::{self, ReleaseComparison},
     timeline::{BUCKETS_MAX, Timeline},
     works::AskedWorks,
 };
@@ -312,6 +313,17 @@ measurables! {
         async fn released_on(&self) -> Option<Date> {
             self.0.released_on.map(Date)
         }
+
+        /// How it took off: streams and listeners by day since it was first streamed, beside its artist's earlier
+        /// songs; null while nobody has streamed it. For everybody.
+        #[graphql(complexity = "50 + days.clamp(0, 365) as usize * child_complexity / 2")]
+        async fn release_curve(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(desc = "How many days from the first, 1 to 365.", default = 28)] days: i32,
+        ) -> Result<Option<ReleaseComparison>, ApiError> {
+            release::comparison(ctx, &self.0, days).await
+        }
     }
 
     [/// An album or other release.
@@ -356,6 +368,17 @@ measurables! {
             #[graphql(desc = "How many, 1 to 100.", default = 20)] first: i32,
         ) -> Result<Vec<RankedSong>, ApiError> {
             AskedWorks { by, during, first }.songs(ctx, &self.0).await
+        }
+
+        /// How it took off: streams and listeners by day since it was first streamed, beside its artist's earlier
+        /// albums; null while nobody has streamed it. For everybody.
+        #[graphql(complexity = "50 + days.clamp(0, 365) as usize * child_complexity / 2")]
+        async fn release_curve(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(desc = "How many days from the first, 1 to 365.", default = 28)] days: i32,
+        ) -> Result<Option<ReleaseComparison>, ApiError> {
+            release::comparison(ctx, &self.0, days).await
         }
     }
 

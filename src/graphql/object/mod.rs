@@ -8,6 +8,8 @@ pub mod metrics;
 pub mod people;
 pub mod ranking;
 pub mod realtime;
+pub mod release;
 pub mod timeline;
+pub mod trending;
 pub mod viewer;
 pub mod works;

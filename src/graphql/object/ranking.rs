@@ -442,7 +442,7 @@ async fn edges(
     from: usize,
     ranked: Vec<RankedEntity>,
 ) -> Result<Vec<RankingEdge>, ApiError> {
-    let entries = entries_of(ctx, &ranked).await?;
+    let entries = entries_of(ctx, ranked.iter().map(|ranked| &ranked.entity)).await?;
     let edge = |((position, ranked), entry): ((usize, RankedEntity), _)| RankingEdge {
         list: list.clone(),
         name: name.clone(),

@@ -7,10 +7,9 @@ use super::{
     ranking::{RankedAlbum, RankedSong},
 };
 use crate::{
-    analytics::RankedEntity,
     domain::{
         catalogue::CatalogueEntry,
-        entity::EntityKind,
+        entity::{EntityKind, EntityRef},
         measure,
         ranking::{Among, RankingQuestion},
     },
@@ -63,15 +62,18 @@ impl AskedWorks {
         let depth = if is_of_some { usize::MAX } else { WORKS_MAX };
         let list = ctx.analytics().top_works(&of.entity, &question, depth).await?;
         let ranked = ctx.analytics().ranked(&list, 0..if is_of_some { list.len } else { first }).await?;
-        let entries = entries_of(ctx, &ranked).await?;
+        let entries = entries_of(ctx, ranked.iter().map(|ranked| &ranked.entity)).await?;
         let listed = ranked.iter().zip(entries).filter(|(_, entry)| !is_of_some || is_own(ctx.viewer(), entry));
         Ok((1..).zip(listed).take(first).map(|(place, (ranked, entry))| (place, ranked.value as f64, entry)).collect())
     }
 }
 
-/// The catalogue's entries of ranked entities, in their order.
-pub async fn entries_of(ctx: &Context<'_>, ranked: &[RankedEntity]) -> Result<Vec<CatalogueEntry>, ApiError> {
-    let entities = ranked.iter().map(|ranked| ranked.entity.clone());
+/// The catalogue's entries of entities, in their order.
+pub async fn entries_of(
+    ctx: &Context<'_>,
+    entities: impl Iterator<Item = &EntityRef> + Clone,
+) -> Result<Vec<CatalogueEntry>, ApiError> {
+    let entities = entities.cloned();
     let mut entries = ctx.loader().load_many(entities.clone()).await?;
     Ok(entities.map(|entity| entries.remove(&entity).unwrap_or_else(|| CatalogueEntry::bare(entity))).collect())
 }

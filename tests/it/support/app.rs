@@ -92,7 +92,9 @@ impl App {
         variables.insert("DATABASE_URL".to_owned(), database.url.clone());
         variables.entry("JWT_SECRET".to_owned()).or_insert_with(|| SECRET.to_owned());
         // No answer is given twice: tests ask right after they send.
-        variables.entry("CACHE_FOR".to_owned()).or_insert_with(|| "0".to_owned());
+        for cache in ["CACHE_FOR", "TRENDING_CACHE_FOR"] {
+            variables.entry(cache.to_owned()).or_insert_with(|| "0".to_owned());
+        }
         // Merging is for tests to call, so that they know on which side of it they are.
         variables.entry("AUDIENCE_MERGE_INTERVAL".to_owned()).or_insert_with(|| "3600".to_owned());
         let settings: Settings = config::parse(variables, None, KeyNeed::Required).unwrap();
