@@ -254,6 +254,13 @@ impl EntityDay {
 
 /// The set of some numbers, in any order and as often as they are there.
 pub fn set_of(mut numbers: Vec<u32>) -> RoaringBitmap {
+    let largest = numbers.iter().max().map_or(0, |largest| *largest as usize);
+    // Of many numbers that lie close together, setting bits is far quicker than sorting.
+    if largest / 8 < numbers.len() * 4 {
+        let mut bytes = vec![0_u8; largest / 8 + 1];
+        numbers.iter().for_each(|number| bytes[*number as usize / 8] |= 1 << (number % 8));
+        return RoaringBitmap::from_lsb0_bytes(0, &bytes);
+    }
     numbers.sort_unstable();
     numbers.dedup();
     RoaringBitmap::from_sorted_iter(numbers).expect("they are sorted and distinct")
@@ -452,6 +459,13 @@ mod tests {
             let expected: RoaringBitmap =
                 inside.filter(|(part, _)| *part == Part::Liker as usize).map(|(_, person)| *person).collect();
             prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn sets_hold_each_number_once(numbers in prop::collection::vec(prop_oneof![0..200_u32, any::<u32>()], 0..300), few in prop::collection::vec(0..5_000_u32, 0..300)) {
+            for numbers in [numbers, few] {
+                prop_assert_eq!(set_of(numbers.clone()), numbers.into_iter().collect::<RoaringBitmap>());
+            }
         }
 
         #[test]
