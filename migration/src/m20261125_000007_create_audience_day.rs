@@ -15,6 +15,8 @@ pub struct Migration;
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         m20261122_000003_create_audience::Migration.down(manager).await?;
+        // Rows with sets are long. Kept in the tree of their keys, as other tables are on SQLite, each comparison of a key
+        // would read one as a whole; so these have a tree of rows beside it.
         for create in [
             Table::create()
                 .table(Alias::new("audience_day"))
@@ -34,21 +36,22 @@ impl MigrationTrait for Migration {
                 .col(bytes("listeners").not_null())
                 .primary_key(&mut primary_key(&["day", "country"])),
             Table::create()
-                .table(Alias::new("anonymous_listener"))
-                .col(text(manager, "anonymous_id").not_null())
+                .table(Alias::new("audience_segment"))
+                .col(long("block").not_null())
                 .col(long("number").not_null())
-                .primary_key(&mut primary_key(&["anonymous_id"])),
+                .col(bytes("facts").not_null())
+                .primary_key(&mut primary_key(&["block", "number"])),
         ] {
-            manager.create_table(create.extra(storage(manager, "")).to_owned()).await?;
+            manager.create_table(create.to_owned()).await?;
         }
         manager
             .create_table(
                 Table::create()
-                    .table(Alias::new("audience_segment"))
-                    .col(long("block").not_null())
+                    .table(Alias::new("anonymous_listener"))
+                    .col(text(manager, "anonymous_id").not_null())
                     .col(long("number").not_null())
-                    .col(bytes("facts").not_null())
-                    .primary_key(&mut primary_key(&["block", "number"]))
+                    .primary_key(&mut primary_key(&["anonymous_id"]))
+                    .extra(storage(manager, ""))
                     .to_owned(),
             )
             .await

@@ -3,7 +3,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use roaring::RoaringBitmap;
-use rustc_hash::FxHashMap;
 
 use super::{
     Analytics,
@@ -136,11 +135,25 @@ fn of_day(question: &AudienceQuestion, days: &Days, day: i64) -> (RoaringBitmap,
     (set_of(listeners), set_of(times.iter().map(|(who, _)| *who).collect()), times)
 }
 
+/// How often each person did something, of who did it how often on one of several days; zeros for nobody.
+fn times_by_person(mut times: Vec<(u32, u32)>) -> Vec<u32> {
+    let largest = times.iter().map(|(who, _)| *who as usize).max().unwrap_or(0);
+    // Numbers that lie close together are their own places.
+    if largest < times.len() * 8 {
+        let mut sums = vec![0_u32; largest + 1];
+        times.iter().for_each(|(who, often)| sums[*who as usize] = sums[*who as usize].saturating_add(*often));
+        return sums;
+    }
+    times.sort_unstable();
+    let same_person = times.chunk_by(|(one, _), (next, _)| one == next);
+    same_person.map(|days| days.iter().fold(0, |sum: u32, (_, often)| sum.saturating_add(*often))).collect()
+}
+
 fn count(question: &AudienceQuestion, days: &Days, first: i64, thresholds: AudienceThresholds) -> Audience {
     let end = question.day + DAY_MS;
     let (recent, audience) = (end - ACTIVE_DAYS * DAY_MS, end - AUDIENCE_DAYS * DAY_MS);
     let [mut total, mut ever_active, mut active, mut now, mut before] = std::array::from_fn(|_| RoaringBitmap::new());
-    let mut times: FxHashMap<u32, u32> = FxHashMap::default();
+    let mut times: Vec<(u32, u32)> = Vec::new();
     // On which of the last days somebody was here for the first time, and who was here on each of the days before.
     let (mut arrivals, mut lately) = (Vec::new(), Vec::new());
     for day in dates(first, end) {
@@ -153,7 +166,7 @@ fn count(question: &AudienceQuestion, days: &Days, first: i64, thresholds: Audie
             arrivals.push((day, &listeners - &now));
             now |= &listeners;
             active |= &day_active;
-            day_times.into_iter().for_each(|(who, often)| *times.entry(who).or_default() += often);
+            times.extend(day_times);
         } else {
             before |= &listeners;
             if day > recent - REACTIVATED_DAYS * DAY_MS {
@@ -161,7 +174,8 @@ fn count(question: &AudienceQuestion, days: &Days, first: i64, thresholds: Audie
             }
         }
     }
-    let at_least = |min: u32| times.values().filter(|often| **often >= min).count() as u64;
+    let times = times_by_person(times);
+    let at_least = |min: u32| times.iter().filter(|often| **often >= min).count() as u64;
     let (super_listeners, moderate_or_more) = (at_least(thresholds.super_min), at_least(thresholds.moderate_min));
     let new = (&now - &before).len();
     Audience {

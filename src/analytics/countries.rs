@@ -18,7 +18,7 @@ use crate::{
     domain::{
         counting::{Counter, Part, Parts},
         entity::{EntityKind, EntityRef},
-        origin::{Dimension, Dimensions},
+        origin::Dimension,
     },
 };
 
@@ -71,7 +71,7 @@ impl Analytics {
     /// Everything in a range of ids that is not read apart, by country; in no order. One statement a day.
     pub async fn in_countries(&self, pass: &CountryPass, range: &IdRange) -> Result<Vec<InCountry>, DbError> {
         let mut sums = Sums::default();
-        let wanted = Wanted { dimensions: Dimensions::of(Dimension::Country), parts: Parts::ALL };
+        let wanted = Wanted::of(Dimension::Country, Parts::ALL);
         for day in &pass.days {
             for row in audience::list_cells(self.database.scanner(), *day, pass.of, range).await? {
                 if !pass.passed_over.contains(&row.entity.id) {

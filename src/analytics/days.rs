@@ -21,7 +21,7 @@ use crate::{
         counting::{Part, Parts},
         entity::{EntityKind, EntityRef},
         merge::Merges,
-        origin::{Dimension, Dimensions},
+        origin::Dimension,
         window::{DAY_MS, Grain, Window},
     },
 };
@@ -74,7 +74,7 @@ pub struct Days {
 impl Asked {
     /// Asks for the cells of one dimension, with these people.
     pub fn by(dimension: Dimension, parts: Parts) -> Self {
-        Self { wanted: Wanted { dimensions: Dimensions::of(dimension), parts }, ..Self::default() }
+        Self { wanted: Wanted::of(dimension, parts), ..Self::default() }
     }
 
     /// Asks for the cells of a window's whole days, and for the detail of those that it cuts.

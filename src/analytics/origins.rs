@@ -23,7 +23,7 @@ use crate::{
         entity::EntityRef,
         folding::Foldable,
         measure::Metric,
-        origin::{Dimension, Dimensions},
+        origin::Dimension,
         window::Window,
     },
 };
@@ -34,6 +34,8 @@ pub struct OriginsQuestion {
     pub entity: EntityRef,
     pub by: Dimension,
     pub window: Window,
+    /// Whom the answer has to know: everybody where small numbers are to be folded.
+    pub people: Parts,
 }
 
 /// What came from one country, source or device; `None` where events did not say, and for what is folded.
@@ -103,9 +105,8 @@ impl Analytics {
         questions: &[OriginsQuestion],
     ) -> Result<HashMap<OriginsQuestion, Vec<OriginNumbers>>, DbError> {
         let mut asked = Asked::default();
-        asked.wanted.parts = Parts::ALL;
         for question in questions {
-            asked.wanted.dimensions = asked.wanted.dimensions.union(Dimensions::of(question.by));
+            asked.wanted.add(question.by, question.people);
             asked.ask_cells(&question.entity, self.narrowed(question.window));
         }
         let days = self.days(asked).await?;

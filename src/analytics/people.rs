@@ -42,7 +42,7 @@ impl Analytics {
             } else {
                 asked.ask_cells(&key.entity, key.window);
             }
-            asked.wanted.parts = asked.wanted.parts.union(parts_read(&key.need));
+            asked.wanted.add(Dimension::Country, parts_read(&key.need));
         }
         let days = self.days(asked).await?;
         for (key, measures) in answers.iter_mut().filter(|(key, _)| needs_days(key)) {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::domain::{
     counting::{Part, Parts},
-    origin::{Dimension, Dimensions, SourceClass},
+    origin::{Dimension, SourceClass},
     window::{DAY_MS, QUARTER_MS},
 };
 
@@ -79,15 +79,23 @@ pub struct EntityDay {
     is_settled: bool,
 }
 
-/// What is read of a stored day.
+/// What is read of a stored day: by [`Dimension`] whether its cells are, and whom of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Wanted {
-    pub dimensions: Dimensions,
-    pub parts: Parts,
-}
+pub struct Wanted([Option<Parts>; 3]);
 
 impl Wanted {
-    pub const EVERYTHING: Wanted = Wanted { dimensions: Dimensions::ALL, parts: Parts::ALL };
+    pub const EVERYTHING: Wanted = Wanted([Some(Parts::ALL); 3]);
+
+    pub fn of(dimension: Dimension, parts: Parts) -> Self {
+        let mut wanted = Self::default();
+        wanted.add(dimension, parts);
+        wanted
+    }
+
+    pub fn add(&mut self, dimension: Dimension, parts: Parts) {
+        let known = &mut self.0[dimension as usize];
+        *known = Some(known.unwrap_or_default().union(parts));
+    }
 }
 
 /// A range of the day's quarter-hours as bits.
@@ -243,8 +251,9 @@ impl EntityDay {
         for dimension in Dimension::ALL {
             let mut cells = reader.block()?;
             let mut detail = detail.as_mut().map(Reader::block).transpose()?;
-            while wanted.dimensions.contains(dimension) && !cells.is_empty() {
-                let cell = Cell::read(&mut cells, detail.as_mut(), wanted.parts)?;
+            let Some(parts) = wanted.0[dimension as usize] else { continue };
+            while !cells.is_empty() {
+                let cell = Cell::read(&mut cells, detail.as_mut(), parts)?;
                 day.sections[dimension as usize].cells.push(cell);
             }
         }
@@ -366,7 +375,11 @@ fn write_quarters(bytes: &mut Vec<u8>, quarters: u128) {
     if count != 1 {
         bytes.push(QUARTERS + count);
     }
-    bytes.extend((0..QUARTERS).filter(|quarter| quarters & 1 << quarter != 0));
+    let mut rest = quarters;
+    while rest != 0 {
+        bytes.push(rest.trailing_zeros() as u8);
+        rest &= rest - 1;
+    }
 }
 
 fn read_quarters(reader: &mut Reader<'_>) -> Result<u128, Unreadable> {

@@ -13,26 +13,6 @@ impl Dimension {
     pub const ALL: [Dimension; 3] = [Self::Country, Self::Source, Self::Device];
 }
 
-/// A set of [`Dimension`]s.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Dimensions(u8);
-
-impl Dimensions {
-    pub const ALL: Dimensions = Dimensions(0b111);
-
-    pub fn of(dimension: Dimension) -> Self {
-        Self(1 << dimension as u8)
-    }
-
-    pub fn contains(self, dimension: Dimension) -> bool {
-        self.0 & 1 << dimension as u8 != 0
-    }
-
-    pub fn union(self, other: Dimensions) -> Dimensions {
-        Dimensions(self.0 | other.0)
-    }
-}
-
 /// A country's ISO 3166-1 alpha-2 code in capitals; `None` where it is not one.
 pub fn country_code(code: &str) -> Option<String> {
     let code = code.to_ascii_uppercase();

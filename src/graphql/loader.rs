@@ -7,12 +7,11 @@ use async_graphql::{
     runtime::Timer,
 };
 use futures_util::{
-    StreamExt,
     future::BoxFuture,
-    stream::FuturesUnordered,
     task::{FutureObj, Spawn, SpawnError},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
+use tracing::Instrument;
 
 use super::{context::Services, error::ApiError};
 use crate::{
@@ -39,14 +38,15 @@ const BATCH_MAX: usize = 100_000;
 pub fn loader(services: Services) -> (DataLoader<AnalyticsLoader>, Batches) {
     let (queue, waiting) = mpsc::unbounded_channel();
     let loader = DataLoader::new(AnalyticsLoader(services), Queue(queue), NoDelay).max_batch_size(BATCH_MAX);
-    (loader, Batches { waiting, running: FuturesUnordered::new() })
+    (loader, Batches { waiting, running: JoinSet::new() })
 }
 
-/// The batches of one execution. They run in its own task, and only when it can get no further: by then
-/// every object has asked, so what makes one batch depends on the question and not on a timer.
+/// The batches of one execution. They begin only when it can get no further: by then every object has asked, so what
+/// makes one batch depends on the question and not on a timer. Each runs in a task of its own, so that a page of
+/// many parts uses more than one core; they end with the execution, where a client hangs up too.
 pub struct Batches {
     waiting: mpsc::UnboundedReceiver<FutureObj<'static, ()>>,
-    running: FuturesUnordered<FutureObj<'static, ()>>,
+    running: JoinSet<()>,
 }
 
 impl Batches {
@@ -57,14 +57,14 @@ impl Batches {
             tokio::select! {
                 biased;
                 done = &mut execution => return done,
-                Some(batch) = self.waiting.recv() => self.running.push(batch),
-                Some(()) = self.running.next(), if !self.running.is_empty() => {}
+                Some(batch) = self.waiting.recv() => drop(self.running.spawn(batch.in_current_span())),
+                Some(done) = self.running.join_next() => done.expect("a batch does not panic"),
             }
         }
     }
 }
 
-/// Hands batches to [`Batches`] instead of to other threads.
+/// Hands batches to [`Batches`].
 struct Queue(mpsc::UnboundedSender<FutureObj<'static, ()>>);
 
 impl Spawn for Queue {

@@ -8,6 +8,7 @@ use super::metrics::{Subject, UniqueCount, ratio};
 use crate::{
     analytics::{self, AudienceQuestion, OriginNumbers, OriginsQuestion},
     domain::{
+        counting::{Part, Parts},
         entity::EntityRef,
         folding,
         measure::Metric,
@@ -125,10 +126,13 @@ async fn origins(
     entity: &EntityRef,
     by: Dimension,
     window: Window,
+    people: Parts,
 ) -> Result<Vec<OriginNumbers>, ApiError> {
-    let question = OriginsQuestion { entity: entity.clone(), by, window };
+    let is_folded = !is_admin(ctx);
+    let people = if is_folded { Parts::ALL } else { people };
+    let question = OriginsQuestion { entity: entity.clone(), by, window, people };
     let numbers = ctx.loader().load_one(question).await?.unwrap_or_default();
-    Ok(if is_admin(ctx) { numbers } else { folding::fold(numbers, ctx.analytics().shown_people_min()) })
+    Ok(if is_folded { folding::fold(numbers, ctx.analytics().shown_people_min()) } else { numbers })
 }
 
 /// A metric by a dimension, highest first; what is folded or unknown comes last.
@@ -140,7 +144,7 @@ pub async fn breakdown(
     window: Window,
     first: usize,
 ) -> Result<Vec<Share>, ApiError> {
-    let mut numbers = origins(ctx, entity, by, window).await?;
+    let mut numbers = origins(ctx, entity, by, window, metric.need().parts).await?;
     numbers.retain(|origin| origin.value_of(metric) != 0);
     numbers.sort_by_key(|origin| (origin.value.is_none(), Reverse(origin.value_of(metric)), origin.value.clone()));
     let whole = match metric {
@@ -175,7 +179,7 @@ pub async fn markets(
     window: Window,
     first: usize,
 ) -> Result<Vec<Market>, ApiError> {
-    let numbers = origins(ctx, entity, Dimension::Country, window).await?;
+    let numbers = origins(ctx, entity, Dimension::Country, window, Parts::of(&[Part::Listener])).await?;
     let is_provisional = window.to_ms > ctx.analytics().now_ms();
     let markets = ctx.analytics().markets(numbers, window).await?;
     let market = |market: analytics::Market| Market {
