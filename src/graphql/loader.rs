@@ -7,7 +7,9 @@ use async_graphql::{
     runtime::Timer,
 };
 use futures_util::{
+    StreamExt,
     future::BoxFuture,
+    stream::FuturesUnordered,
     task::{FutureObj, Spawn, SpawnError},
 };
 use tokio::{sync::mpsc, task::JoinSet};
@@ -38,15 +40,14 @@ const BATCH_MAX: usize = 100_000;
 pub fn loader(services: Services) -> (DataLoader<AnalyticsLoader>, Batches) {
     let (queue, waiting) = mpsc::unbounded_channel();
     let loader = DataLoader::new(AnalyticsLoader(services), Queue(queue), NoDelay).max_batch_size(BATCH_MAX);
-    (loader, Batches { waiting, running: JoinSet::new() })
+    (loader, Batches { waiting, running: FuturesUnordered::new() })
 }
 
-/// The batches of one execution. They begin only when it can get no further: by then every object has asked, so what
-/// makes one batch depends on the question and not on a timer. Each runs in a task of its own, so that a page of
-/// many parts uses more than one core; they end with the execution, where a client hangs up too.
+/// The batches of one execution. They run in its own task, and only when it can get no further: by then
+/// every object has asked, so what makes one batch depends on the question and not on a timer.
 pub struct Batches {
     waiting: mpsc::UnboundedReceiver<FutureObj<'static, ()>>,
-    running: JoinSet<()>,
+    running: FuturesUnordered<FutureObj<'static, ()>>,
 }
 
 impl Batches {
@@ -57,14 +58,14 @@ impl Batches {
             tokio::select! {
                 biased;
                 done = &mut execution => return done,
-                Some(batch) = self.waiting.recv() => drop(self.running.spawn(batch.in_current_span())),
-                Some(done) = self.running.join_next() => done.expect("a batch does not panic"),
+                Some(batch) = self.waiting.recv() => self.running.push(batch),
+                Some(()) = self.running.next(), if !self.running.is_empty() => {}
             }
         }
     }
 }
 
-/// Hands batches to [`Batches`].
+/// Hands batches to [`Batches`] instead of to other threads.
 struct Queue(mpsc::UnboundedSender<FutureObj<'static, ()>>);
 
 impl Spawn for Queue {
@@ -81,12 +82,21 @@ impl Timer for NoDelay {
     }
 }
 
+/// Does a batch's work in a task of its own, so that a page of many parts uses more than one core. It ends with the
+/// batch: where a client hangs up, too. What it found is handed out in the execution's task again, to all at once.
+async fn beside<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let mut task = JoinSet::new();
+    task.spawn(work.in_current_span());
+    task.join_next().await.expect("there is one task").expect("a batch does not panic")
+}
+
 impl Loader<MeasureKey> for AnalyticsLoader {
     type Value = Measures;
     type Error = ApiError;
 
     async fn load(&self, keys: &[MeasureKey]) -> Result<HashMap<MeasureKey, Measures>, ApiError> {
-        Ok(self.0.analytics.measures(keys).await?)
+        let (analytics, keys) = (self.0.analytics.clone(), keys.to_vec());
+        Ok(beside(async move { analytics.measures(&keys).await }).await?)
     }
 }
 
@@ -116,7 +126,8 @@ impl Loader<OriginsQuestion> for AnalyticsLoader {
         &self,
         questions: &[OriginsQuestion],
     ) -> Result<HashMap<OriginsQuestion, Vec<OriginNumbers>>, ApiError> {
-        Ok(self.0.analytics.origins(questions).await?)
+        let (analytics, questions) = (self.0.analytics.clone(), questions.to_vec());
+        Ok(beside(async move { analytics.origins(&questions).await }).await?)
     }
 }
 
@@ -125,7 +136,8 @@ impl Loader<AudienceQuestion> for AnalyticsLoader {
     type Error = ApiError;
 
     async fn load(&self, questions: &[AudienceQuestion]) -> Result<HashMap<AudienceQuestion, Audience>, ApiError> {
-        Ok(self.0.analytics.audiences(questions).await?)
+        let (analytics, questions) = (self.0.analytics.clone(), questions.to_vec());
+        Ok(beside(async move { analytics.audiences(&questions).await }).await?)
     }
 }
 
@@ -134,7 +146,8 @@ impl Loader<PlaceKey> for AnalyticsLoader {
     type Error = ApiError;
 
     async fn load(&self, keys: &[PlaceKey]) -> Result<HashMap<PlaceKey, Place>, ApiError> {
-        Ok(self.0.analytics.places(keys).await?)
+        let (analytics, keys) = (self.0.analytics.clone(), keys.to_vec());
+        Ok(beside(async move { analytics.places(&keys).await }).await?)
     }
 }
 
@@ -143,6 +156,7 @@ impl Loader<ReleaseQuestion> for AnalyticsLoader {
     type Error = ApiError;
 
     async fn load(&self, questions: &[ReleaseQuestion]) -> Result<HashMap<ReleaseQuestion, Releases>, ApiError> {
-        Ok(self.0.analytics.releases(questions).await?)
+        let (analytics, questions) = (self.0.analytics.clone(), questions.to_vec());
+        Ok(beside(async move { analytics.releases(&questions).await }).await?)
     }
 }
