@@ -130,8 +130,8 @@ impl Core {
         let slot = lease_slot(&database, &process_id, clock.now_ms()).await?;
         let metrics = Arc::new(Metrics::default());
         let watermark = Arc::new(Watermark::default());
-        if let Some((oldest_ms, newest_ms)) = events::find_extent(database.reader()).await? {
-            watermark.extend(oldest_ms, newest_ms);
+        if let Some(extent) = events::find_extent(database.reader()).await? {
+            watermark.extend(extent);
         }
         let open_audience = Arc::new(OpenAudience::default());
         open_audience.follow(&database).await?;
@@ -412,7 +412,7 @@ impl OtherProcesses {
     /// What was said in a while that nobody listened may be anything.
     fn missed(&self) {
         self.realtime.doubt();
-        self.changed(&Changed::Everything);
+        self.changed(&Changed::Everything { within: None });
     }
 
     /// Finds what was committed without a word that we heard.
@@ -425,14 +425,14 @@ impl OtherProcesses {
         let has_new_listeners = self.open_audience.follow(&self.database).await?;
         let extent = events::find_extent(self.database.reader()).await?;
         let known = self.watermark.oldest_ms().zip(self.watermark.newest_ms());
-        let is_wider = extent.is_some_and(|(oldest_ms, newest_ms)| {
-            known.is_none_or(|(known_oldest, known_newest)| oldest_ms < known_oldest || newest_ms > known_newest)
+        let is_wider = extent.is_some_and(|extent| {
+            known.is_none_or(|(oldest_ms, newest_ms)| extent.oldest_ms < oldest_ms || extent.newest_ms > newest_ms)
         });
-        if let Some((oldest_ms, newest_ms)) = extent {
-            self.watermark.extend(oldest_ms, newest_ms);
+        if let Some(extent) = extent {
+            self.watermark.extend(extent);
         }
         if has_new_listeners || is_wider {
-            self.changed(&Changed::Everything);
+            self.changed(&Changed::Everything { within: None });
         }
         Ok(())
     }
@@ -455,7 +455,7 @@ impl OtherProcesses {
             }
         };
         self.open_audience.follow(&self.database).await?;
-        self.watermark.extend(word.extent.0, word.extent.1);
+        self.watermark.extend(word.extent);
         self.changed(&word.changed());
         Ok(())
     }

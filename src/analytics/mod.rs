@@ -21,7 +21,7 @@ pub use audience::{
 };
 pub use countries::{CountryPass, InCountry};
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
-pub use ranking::{PAGES_DEPTH, Place, PlaceKey, RankedEntity, RankingList, Totals, value_of};
+pub use ranking::{PAGES_DEPTH, Place, PlaceKey, PositionKey, RankedEntity, RankingList, Totals, value_of};
 pub use releases::{RELEASE_DAYS_MAX, ReleaseCurve, ReleaseQuestion, Releases};
 pub use trending::{TRENDING_MAX, Trending, TrendingQuestion};
 
@@ -50,6 +50,8 @@ pub struct AnalyticsSettings {
     /// Behind how many people a number of one country, source or device has to stand to be shown to artists.
     pub shown_people_min: u64,
     pub audience_thresholds: AudienceThresholds,
+    /// How many lead each day, from whom rankings are told; with none, everybody is added up each time.
+    pub day_leaders: usize,
 }
 
 /// The service that answers. Cheap to clone.
@@ -62,6 +64,7 @@ pub struct Analytics {
     realtime: Arc<Realtime>,
     clock: SharedClock,
     rankings: ranking::RankingCache,
+    leaders: ranking::DayLeaders,
     platform_markets: origins::PlatformMarketsCache,
     trending: trending::TrendingCache,
     shown_people_min: u64,
@@ -86,6 +89,7 @@ impl Analytics {
             realtime,
             clock,
             rankings: ranking::RankingCache::new(settings.cache_for),
+            leaders: ranking::DayLeaders::new(settings.day_leaders),
             platform_markets: origins::platform_markets_cache(),
             trending: trending::cache(settings.trending_cache_for),
             shown_people_min: settings.shown_people_min,

@@ -88,7 +88,7 @@ impl Catalogue {
         if *known < merges_version {
             self.parts.merges.replace(merges::list_all(reader).await?);
             *known = merges_version;
-            self.tell(&Changed::Everything);
+            self.tell(&Changed::Everything { within: None });
         }
         if self.parts.version.raise(version) {
             // No number has changed, but what belongs to whom.

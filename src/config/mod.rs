@@ -147,6 +147,7 @@ fn analytics(reader: &mut Reader) -> AnalyticsSettings {
         trending_cache_for: reader.seconds("TRENDING_CACHE_FOR", Duration::from_secs(30)),
         shown_people_min: reader.parse("SHOWN_PEOPLE_MIN", "a whole number", 5),
         audience_thresholds: thresholds,
+        day_leaders: reader.parse("DAY_LEADERS", "a whole number", 1_000),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicI64, Ordering},
 };
 
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -13,12 +13,22 @@ use super::{
     realtime::{Play, PlaysOf},
 };
 
-/// Which entities' numbers a commit changed.
+/// When the oldest and the newest of some events happened; of what was changed, perhaps a quarter of an hour earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    pub oldest_ms: i64,
+    pub newest_ms: i64,
+}
+
+/// Which entities' numbers a commit changed, and of when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changed {
-    Entities(FxHashSet<EntityRef>),
+    Entities(FxHashMap<EntityRef, Extent>),
     /// Too many to name, or unknown: anything may have changed.
-    Everything,
+    Everything {
+        /// Of when; `None` where that is unknown, too.
+        within: Option<Extent>,
+    },
 }
 
 /// Word for other processes; each is small enough for a notification (PostgreSQL takes 8,000 bytes).
@@ -34,8 +44,8 @@ pub enum Word {
 /// What a commit changed.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommitWord {
-    /// When the oldest and the newest of the new events happened.
-    pub extent: (i64, i64),
+    /// When the new events happened.
+    pub extent: Extent,
     /// The changed entities; `None` where they are too many to name.
     entities: Option<Vec<(i16, String)>>,
 }
@@ -52,7 +62,7 @@ impl Word {
     }
 
     /// Everything that a commit has to tell, in texts of one line.
-    pub fn texts(extent: (i64, i64), changed: &Changed, plays: &[PlaysOf]) -> Vec<String> {
+    pub fn texts(extent: Extent, changed: &Changed, plays: &[PlaysOf]) -> Vec<String> {
         let mut texts = Self::plays_texts(plays);
         texts.push(CommitWord::new(extent, changed).into_text());
         texts
@@ -81,10 +91,10 @@ impl Word {
 }
 
 impl CommitWord {
-    fn new(extent: (i64, i64), changed: &Changed) -> Self {
+    fn new(extent: Extent, changed: &Changed) -> Self {
         let entities = match changed {
             Changed::Entities(entities) if entities.len() <= WORD_ENTITIES_MAX => {
-                Some(entities.iter().map(|entity| (entity.kind.code(), entity.id.to_string())).collect())
+                Some(entities.keys().map(|entity| (entity.kind.code(), entity.id.to_string())).collect())
             }
             _ => None,
         };
@@ -101,10 +111,10 @@ impl CommitWord {
     }
 
     pub fn changed(self) -> Changed {
-        let entities = self.entities.and_then(|entities| {
-            entities.into_iter().map(|(kind, id)| Some(EntityRef::new(EntityKind::from_code(kind)?, id))).collect()
-        });
-        entities.map_or(Changed::Everything, Changed::Entities)
+        let extent = self.extent;
+        let entity = |(kind, id)| Some((EntityRef::new(EntityKind::from_code(kind)?, id), extent));
+        let entities = self.entities.and_then(|entities| entities.into_iter().map(entity).collect());
+        entities.map_or(Changed::Everything { within: Some(extent) }, Changed::Entities)
     }
 }
 
@@ -129,9 +139,9 @@ impl Default for Watermark {
 }
 
 impl Watermark {
-    pub fn extend(&self, oldest_ms: i64, newest_ms: i64) {
-        self.oldest_ms.fetch_min(oldest_ms, Ordering::AcqRel);
-        self.newest_ms.fetch_max(newest_ms, Ordering::AcqRel);
+    pub fn extend(&self, extent: Extent) {
+        self.oldest_ms.fetch_min(extent.oldest_ms, Ordering::AcqRel);
+        self.newest_ms.fetch_max(extent.newest_ms, Ordering::AcqRel);
     }
 
     /// `None` while nothing has been counted.
@@ -155,10 +165,11 @@ mod tests {
         let mut told =
             vec![PlaysOf { entity: None, plays: (0..1_000).map(|number| play(u32::MAX - number)).collect() }];
         told.extend((0..100).map(|number| PlaysOf { entity: Some(entity(number)), plays: vec![play(number)] }));
-        let changed = Changed::Entities((0..60).map(entity).collect());
+        let extent = Extent { oldest_ms: 1, newest_ms: 2 };
+        let changed = Changed::Entities((0..60).map(|number| (entity(number), extent)).collect());
         let mut heard: Vec<PlaysOf> = Vec::new();
         let mut commits = Vec::new();
-        for text in Word::texts((1, 2), &changed, &told) {
+        for text in Word::texts(extent, &changed, &told) {
             assert!(text.len() <= 7_900 && !text.contains('\n'), "{} bytes: {text}", text.len());
             match serde_json::from_str(&text).unwrap() {
                 Word::Commit(word) => commits.push((word.extent, word.changed())),
@@ -175,9 +186,9 @@ mod tests {
         }
         assert_eq!(heard, told);
         // Sixty such long ids are too many for one word.
-        assert_eq!(commits, [((1, 2), Changed::Everything)]);
-        let few = Changed::Entities([entity(1), entity(2)].into_iter().collect());
-        let [text] = &Word::texts((1, 2), &few, &[])[..] else { panic!("one word") };
+        assert_eq!(commits, [(extent, Changed::Everything { within: Some(extent) })]);
+        let few = Changed::Entities([(entity(1), extent), (entity(2), extent)].into_iter().collect());
+        let [text] = &Word::texts(extent, &few, &[])[..] else { panic!("one word") };
         let Word::Commit(word) = serde_json::from_str(text).unwrap() else { panic!("{text}") };
         assert_eq!(word.changed(), few);
     }

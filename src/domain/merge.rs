@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rustc_hash::FxHashMap;
 
 use super::{
-    commit::{Changed, CommitObserver, SharedObserver},
+    commit::{Changed, CommitObserver, Extent, SharedObserver},
     entity::{EntityKind, EntityRef},
 };
 
@@ -98,7 +98,11 @@ impl CommitObserver for WithMembers {
     fn committed(&self, changed: &Changed) {
         let widened = match changed {
             Changed::Entities(entities) if !self.merges.snapshot().into.is_empty() => {
-                &Changed::Entities(entities.iter().flat_map(|entity| self.merges.members(entity)).collect())
+                let members = |(entity, extent): (&EntityRef, &Extent)| {
+                    let extent = *extent;
+                    self.merges.members(entity).into_iter().map(move |member| (member, extent))
+                };
+                &Changed::Entities(entities.iter().flat_map(members).collect())
             }
             changed => changed,
         };

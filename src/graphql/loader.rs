@@ -18,7 +18,8 @@ use tracing::Instrument;
 use super::{context::Services, error::ApiError};
 use crate::{
     analytics::{
-        Audience, AudienceQuestion, OriginNumbers, OriginsQuestion, Place, PlaceKey, ReleaseQuestion, Releases,
+        Audience, AudienceQuestion, OriginNumbers, OriginsQuestion, Place, PlaceKey, PositionKey, ReleaseQuestion,
+        Releases,
     },
     charts::HistoryKey,
     domain::{
@@ -148,6 +149,16 @@ impl Loader<PlaceKey> for AnalyticsLoader {
     async fn load(&self, keys: &[PlaceKey]) -> Result<HashMap<PlaceKey, Place>, ApiError> {
         let (analytics, keys) = (self.0.analytics.clone(), keys.to_vec());
         Ok(beside(async move { analytics.places(&keys).await }).await?)
+    }
+}
+
+impl Loader<PositionKey> for AnalyticsLoader {
+    type Value = Option<i64>;
+    type Error = ApiError;
+
+    async fn load(&self, keys: &[PositionKey]) -> Result<HashMap<PositionKey, Option<i64>>, ApiError> {
+        let (analytics, keys) = (self.0.analytics.clone(), keys.to_vec());
+        Ok(beside(async move { analytics.positions(&keys).await }).await?)
     }
 }
 

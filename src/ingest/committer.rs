@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustc_hash::FxHashSet;
+use rustc_hash::FxHashMap;
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
@@ -35,7 +35,7 @@ use crate::{
     domain::{
         catalogue::CatalogueVersion,
         clock::SharedClock,
-        commit::{Changed, SharedObserver, Watermark, Word},
+        commit::{Changed, Extent, SharedObserver, Watermark, Word},
         counting::CountingRules,
         entity::EntityRef,
         event::{AcceptedEvent, Event, EventKey},
@@ -115,9 +115,9 @@ struct Derived {
     facts: NewFacts,
     /// The facts of these events in their durable form.
     segment: Option<Vec<u8>>,
-    entities: FxHashSet<EntityRef>,
-    /// When the oldest and the newest of them happened.
-    extent: (i64, i64),
+    entities: FxHashMap<EntityRef, Extent>,
+    /// When they happened.
+    extent: Extent,
     plays: Vec<PlaysOf>,
     money_rows: Vec<MoneyRow>,
     rollup_rows: Vec<RollupRow>,
@@ -129,8 +129,8 @@ struct Stored {
     facts: NewFacts,
     learned: LearnedPeople,
     segment: Option<(Mark, Vec<u8>)>,
-    /// What changed, and when the oldest and the newest of its events happened; `None` where nothing was new.
-    changed: Option<(Changed, (i64, i64))>,
+    /// What changed, and when its events happened; `None` where nothing was new.
+    changed: Option<(Changed, Extent)>,
 }
 
 struct Committed {
@@ -330,10 +330,13 @@ impl Committer {
         Derived {
             facts,
             segment,
-            entities: deltas.entities().cloned().collect(),
+            entities: deltas.extents(),
             // They are sorted by time.
             plays: deltas.take_plays(),
-            extent: (new[0].event.key.occurred_at_ms, new[new.len() - 1].event.key.occurred_at_ms),
+            extent: Extent {
+                oldest_ms: new[0].event.key.occurred_at_ms,
+                newest_ms: new[new.len() - 1].event.key.occurred_at_ms,
+            },
             money_rows: deltas.money_rows(),
             rollup_rows: deltas.rollup_rows(),
         }
@@ -347,8 +350,8 @@ impl Committer {
             let segment = Segment::open(mark, segment).expect("what was written just now can be read");
             self.parts.open_audience.add(segment);
         }
-        if let Some((changed, (oldest_ms, newest_ms))) = &stored.changed {
-            self.parts.watermark.extend(*oldest_ms, *newest_ms);
+        if let Some((changed, extent)) = &stored.changed {
+            self.parts.watermark.extend(*extent);
             for observer in &self.parts.observers {
                 observer.committed(changed);
             }

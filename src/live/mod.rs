@@ -243,12 +243,12 @@ impl CommitObserver for Hub {
 
 fn touches(changed: &Changed, question: &Question) -> bool {
     match (changed, question) {
-        (Changed::Everything, _) => true,
-        (Changed::Entities(entities), Question::Metrics { entity, .. }) => entities.contains(entity),
-        (Changed::Entities(entities), Question::Realtime { of: Some(entity) }) => entities.contains(entity),
+        (Changed::Everything { .. }, _) => true,
+        (Changed::Entities(entities), Question::Metrics { entity, .. }) => entities.contains_key(entity),
+        (Changed::Entities(entities), Question::Realtime { of: Some(entity) }) => entities.contains_key(entity),
         // Only what some entity is credited with is played.
         (Changed::Entities(entities), Question::Realtime { of: None }) => !entities.is_empty(),
-        (Changed::Entities(entities), Question::Ranking { of, .. }) => entities.iter().any(|entity| entity.kind == *of),
+        (Changed::Entities(entities), Question::Ranking { of, .. }) => entities.keys().any(|entity| entity.kind == *of),
     }
 }
 
@@ -257,6 +257,7 @@ mod tests {
     use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
     use super::*;
+    use crate::domain::commit::Extent;
 
     /// Answers with a number that the test sets, and counts how often it is asked.
     #[derive(Default)]
@@ -293,7 +294,8 @@ mod tests {
     }
 
     fn changed() -> Changed {
-        Changed::Entities([EntityRef::new(EntityKind::Song, "song-1")].into_iter().collect())
+        let extent = Extent { oldest_ms: 0, newest_ms: 0 };
+        Changed::Entities([(EntityRef::new(EntityKind::Song, "song-1"), extent)].into_iter().collect())
     }
 
     fn start() -> (Hub, Arc<Counting>) {

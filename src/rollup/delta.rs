@@ -11,6 +11,7 @@ use crate::{
     },
     db::queries::rollups::{MoneyRow, RollupRow},
     domain::{
+        commit::Extent,
         counting::{Counter, Counters, CountingRules, Effect, MoneyCounters, Part, effect},
         entity::EntityRef,
         event::Event,
@@ -114,8 +115,13 @@ impl Deltas {
         }
     }
 
-    pub fn entities(&self) -> impl Iterator<Item = &EntityRef> {
-        self.facts.keys()
+    /// Each entity, and the first and the last quarter-hour that something is added to.
+    pub fn extents(&self) -> FxHashMap<EntityRef, Extent> {
+        let extent = |facts: &[Fact]| {
+            let quarters = || facts.iter().map(|fact| fact.quarter_ms);
+            Some(Extent { oldest_ms: quarters().min()?, newest_ms: quarters().max()? })
+        };
+        self.facts.iter().filter_map(|(entity, facts)| Some((entity.clone(), extent(facts)?))).collect()
     }
 
     /// What the facts are numbered by, and each entity's facts.

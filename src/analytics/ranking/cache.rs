@@ -10,7 +10,7 @@ use std::{
 
 use moka::{future::Cache, policy::EvictionPolicy};
 
-use super::RankingList;
+use super::{Depth, RankingList};
 use crate::{
     db::DbError,
     domain::{entity::EntityRef, ranking::RankingQuestion},
@@ -25,7 +25,7 @@ const KEPT_MAX: u64 = 500_000;
 const KEPT_FOR_PAGES: Duration = Duration::from_secs(600);
 
 /// What is ranked: everything, or what belongs to something; and how deep.
-type Ranked = (Option<EntityRef>, RankingQuestion, usize);
+type Ranked = (Option<EntityRef>, RankingQuestion, Depth);
 
 #[derive(Clone)]
 struct CachedRanking {

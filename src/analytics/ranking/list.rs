@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::{Mutex, OnceCell};
 
-use super::{Analytics, TIES_MAX};
+use super::{Analytics, PAGES_DEPTH, TIES_MAX};
 use crate::{
     db::DbError,
     domain::{entity::EntityRef, measure::Metric, ranking::RankingQuestion},
@@ -51,14 +51,28 @@ struct Entries {
 impl RankingList {
     /// Of entities by value and id: the first `reach` of the ranking, of which `depth` can be read.
     pub fn new(question: RankingQuestion, depth: usize, reach: usize, ranked: Vec<RankedEntity>) -> Self {
+        Self::of(question, ranked.len().min(depth), ranked.len() < reach, ranked)
+    }
+
+    /// Of entities by value and id, with all that are tied with the last; there are more.
+    pub(super) fn beginning(question: RankingQuestion, ranked: Vec<RankedEntity>) -> Self {
+        Self::of(question, ranked.len(), false, ranked)
+    }
+
+    fn of(question: RankingQuestion, len: usize, is_whole: bool, ranked: Vec<RankedEntity>) -> Self {
         Self {
             question,
             id: uuid::Uuid::new_v4().as_u64_pair().0,
-            len: ranked.len().min(depth),
-            is_whole: ranked.len() < reach,
+            len,
+            is_whole,
             entries: Mutex::new(Entries { ranked, settled: HashSet::new() }),
             totals: OnceCell::new(),
         }
+    }
+
+    /// Whether a place can be read, from 0, or nothing can be.
+    pub fn tells(&self, place: usize) -> bool {
+        place < self.len || self.is_whole || self.len >= PAGES_DEPTH
     }
 
     /// How much room it takes, in entities.

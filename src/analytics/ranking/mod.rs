@@ -4,6 +4,7 @@
 //! stands in it ([`Place`]). The order is the same in all of them: by value, then listeners, then id.
 
 mod cache;
+mod leaders;
 mod list;
 mod places;
 
@@ -14,8 +15,9 @@ use std::{
 };
 
 pub use cache::RankingCache;
+pub use leaders::DayLeaders;
 pub use list::{RankedEntity, RankingList, Totals};
-pub use places::{Place, PlaceKey};
+pub use places::{Place, PlaceKey, PositionKey};
 
 use super::{Analytics, days::Piece, days::pieces, people};
 use crate::{
@@ -46,19 +48,40 @@ const OWN_WORKS_MAX: u64 = 5_000;
 /// Entities whose exact numbers are read at once.
 const EXACT_AT_ONCE: usize = 500;
 
+/// How deep a list goes: one that is told by leaders at least so far, one that has to be added up so far at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Depth {
+    least: usize,
+    most: usize,
+}
+
 impl Analytics {
-    /// The first `depth` of a ranking.
+    /// The first `depth` of a ranking, and perhaps more.
     ///
-    /// Source: whole buckets of the rollup, or for listeners and for one country the days of entities; every entity of
-    /// the kind in them. The answer is shared by everybody who asks at the same time, and kept briefly if it took long.
+    /// Source: whole buckets of the rollup, or for listeners and for one country the days of entities; where the leaders
+    /// of days tell, few entities of the kind in them, otherwise every one. The answer is shared by everybody who asks at
+    /// the same time, and kept briefly if it took long.
     pub async fn ranking(&self, question: &RankingQuestion, depth: usize) -> Result<Arc<RankingList>, Arc<DbError>> {
+        self.ranking_down_to(question, Depth { least: depth, most: depth }).await
+    }
+
+    async fn ranking_down_to(
+        &self,
+        question: &RankingQuestion,
+        depth: Depth,
+    ) -> Result<Arc<RankingList>, Arc<DbError>> {
         let key = (None, question.clone(), depth);
         self.rankings.get_or_compute(key, || self.compute_ranking(question, depth)).await
     }
 
-    /// A ranking to walk through: it is found again under its id, as it is now, while it is kept.
-    pub async fn ranking_to_walk(&self, question: &RankingQuestion) -> Result<Arc<RankingList>, Arc<DbError>> {
-        let list = self.ranking(question, PAGES_DEPTH).await?;
+    /// A ranking to walk through, at least its first `least`: it is found again under its id, as it is now, while it is
+    /// kept.
+    pub async fn ranking_to_walk(
+        &self,
+        question: &RankingQuestion,
+        least: usize,
+    ) -> Result<Arc<RankingList>, Arc<DbError>> {
+        let list = self.ranking_down_to(question, Depth { least, most: PAGES_DEPTH }).await?;
         self.rankings.keep_for_pages(&list).await;
         Ok(list)
     }
@@ -68,7 +91,13 @@ impl Analytics {
         self.rankings.find_walked(id).await
     }
 
-    async fn compute_ranking(&self, question: &RankingQuestion, depth: usize) -> Result<RankingList, DbError> {
+    async fn compute_ranking(&self, question: &RankingQuestion, depth: Depth) -> Result<RankingList, DbError> {
+        if let Some(counter) = self.summed(question)
+            && let Some(ranked) = self.beginning(question, counter, depth.least).await?
+        {
+            return Ok(RankingList::beginning(question.clone(), ranked));
+        }
+        let depth = depth.most;
         // So many more tell whether those that are tied with the last can be put in order.
         let reach = if question.by == Metric::Listeners { depth } else { depth.saturating_add(TIES_MAX + 1) };
         let ranked = match self.summed(question) {
@@ -162,7 +191,7 @@ impl Analytics {
         question: &RankingQuestion,
         depth: usize,
     ) -> Result<Arc<RankingList>, Arc<DbError>> {
-        let key = (Some(owner.clone()), question.clone(), depth);
+        let key = (Some(owner.clone()), question.clone(), Depth { least: depth, most: depth });
         self.rankings.get_or_compute(key, || self.compute_top_works(owner, question, depth)).await
     }
 
@@ -244,7 +273,8 @@ fn by_value(one: &RankedEntity, other: &RankedEntity) -> std::cmp::Ordering {
 }
 
 impl CommitObserver for Analytics {
-    fn committed(&self, _changed: &Changed) {
+    fn committed(&self, changed: &Changed) {
+        self.leaders.note(changed);
         self.rankings.note_commit();
     }
 }

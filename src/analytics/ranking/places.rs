@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Analytics, RankedEntity, TIES_MAX, Totals, entities};
+use super::{Analytics, RankedEntity, RankingList, TIES_MAX, Totals, entities};
 use crate::{
     db::{
         DbError,
@@ -31,6 +31,15 @@ pub struct Place {
     pub of: i64,
 }
 
+/// An entity, and a ranking in which only its place is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PositionKey {
+    pub question: RankingQuestion,
+    pub entity: EntityRef,
+}
+
+/// How far a list is asked for that positions are looked up in: where leaders tell it, it is cheap.
+const LOOKED_UP_DEPTH: usize = 100;
 /// A list of everything: whoever reads every entity to find one's place keeps them together.
 const EVERYTHING: usize = usize::MAX;
 
@@ -59,6 +68,44 @@ impl Analytics {
         Ok(places)
     }
 
+    /// The positions of entities in rankings, from 1; `None` while they have nothing.
+    ///
+    /// Source: where the leaders of days tell the beginning of a ranking, that, and [`Self::places`] only for those
+    /// who are not in it but have something.
+    pub async fn positions(&self, keys: &[PositionKey]) -> Result<HashMap<PositionKey, Option<i64>>, Arc<DbError>> {
+        let mut by_question: HashMap<&RankingQuestion, Vec<EntityRef>> = HashMap::new();
+        for PositionKey { question, entity } in keys {
+            by_question.entry(question).or_default().push(entity.clone());
+        }
+        let mut positions: HashMap<PositionKey, Option<i64>> = keys.iter().map(|key| (key.clone(), None)).collect();
+        for (question, entities) in by_question {
+            let key = |entity| PositionKey { question: question.clone(), entity };
+            let (told, untold) = self.told_positions(question, entities).await?;
+            positions.extend(told.into_iter().map(|(entity, position)| (key(entity), Some(position))));
+            let keys = untold.into_iter().map(|entity| PlaceKey { question: question.clone(), entity });
+            let places = self.places(&keys.collect::<Vec<_>>()).await?;
+            positions.extend(places.into_iter().map(|(place_key, place)| (key(place_key.entity), place.position)));
+        }
+        Ok(positions)
+    }
+
+    /// The positions that the leaders of days tell, and those who have something but whose position they do not.
+    async fn told_positions(
+        &self,
+        question: &RankingQuestion,
+        entities: Vec<EntityRef>,
+    ) -> Result<(HashMap<EntityRef, i64>, Vec<EntityRef>), DbError> {
+        let Some(counter) = self.summed(question) else { return Ok((HashMap::new(), entities)) };
+        let Some(ranked) = self.beginning(question, counter, LOOKED_UP_DEPTH).await? else {
+            return Ok((HashMap::new(), entities));
+        };
+        let list = RankingList::beginning(question.clone(), ranked);
+        let told = positions_of(self.places_in(&list, &entities.iter().collect()).await?);
+        let untold: Vec<EntityRef> = entities.into_iter().filter(|entity| !told.contains_key(entity)).collect();
+        let untold = self.values(question, &untold).await?.into_iter().map(|ranked| ranked.entity).collect();
+        Ok((told, untold))
+    }
+
     pub(super) async fn compute_totals(&self, question: &RankingQuestion) -> Result<Totals, DbError> {
         match self.summed(question) {
             Some(counter) => {
@@ -81,9 +128,7 @@ impl Analytics {
     ) -> Result<(HashMap<EntityRef, i64>, i64), Arc<DbError>> {
         let list = self.ranking(question, EVERYTHING).await?;
         let places = self.places_in(&list, &entities.iter().collect::<HashSet<_>>()).await?;
-        let position = |place: usize| i64::try_from(place + 1).unwrap_or(i64::MAX);
-        let positions = places.into_iter().map(|(entity, place)| (entity, position(place))).collect();
-        Ok((positions, i64::try_from(list.len).unwrap_or(i64::MAX)))
+        Ok((positions_of(places), i64::try_from(list.len).unwrap_or(i64::MAX)))
     }
 
     async fn count_places(
@@ -143,4 +188,8 @@ impl Analytics {
         }
         Ok(before)
     }
+}
+
+fn positions_of(places: HashMap<EntityRef, usize>) -> HashMap<EntityRef, i64> {
+    places.into_iter().map(|(entity, place)| (entity, i64::try_from(place + 1).unwrap_or(i64::MAX))).collect()
 }

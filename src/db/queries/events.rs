@@ -15,6 +15,7 @@ use crate::{
         transaction::Arguments,
     },
     domain::{
+        commit::Extent,
         credit::Credits,
         event::{Event, EventKey},
     },
@@ -166,12 +167,13 @@ fn credits(text: &str) -> Result<Arc<Credits>, DbError> {
 }
 
 /// When the oldest and the newest stored event happened; `None` while there is none.
-pub async fn find_extent<C: ConnectionTrait>(conn: &C) -> Result<Option<(i64, i64)>, DbError> {
+pub async fn find_extent<C: ConnectionTrait>(conn: &C) -> Result<Option<Extent>, DbError> {
     // Two single-ended questions: each is one step down the primary key.
     let sql = "SELECT (SELECT MIN(occurred_at_ms) FROM event), (SELECT MAX(occurred_at_ms) FROM event)";
     let Some(row) = conn.query_one_raw(statement(conn, sql, vec![])).await? else { return Ok(None) };
     let oldest: Option<i64> = row.try_get_by_index(0)?;
-    Ok(oldest.zip(row.try_get_by_index(1)?))
+    let extent = oldest.zip(row.try_get_by_index(1)?);
+    Ok(extent.map(|(oldest_ms, newest_ms)| Extent { oldest_ms, newest_ms }))
 }
 
 /// When the first event at or after `from_ms` happened.

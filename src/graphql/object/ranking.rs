@@ -10,7 +10,7 @@ use super::{
     works::entries_of,
 };
 use crate::{
-    analytics::{PAGES_DEPTH, Place, PlaceKey, RankedEntity, RankingList},
+    analytics::{PAGES_DEPTH, Place, PlaceKey, PositionKey, RankedEntity, RankingList},
     domain::{
         entity::{EntityKind, EntityRef},
         ranking::{Among, RankingQuestion},
@@ -80,8 +80,8 @@ impl RankingEdge {
     /// Its place over the window of the same length immediately before; null where it was not ranked.
     #[graphql(complexity = "2")]
     async fn previous_position(&self, ctx: &Context<'_>) -> Result<Option<i32>, ApiError> {
-        let place = place_of(ctx, self.list.question.previous(), &self.ranked.entity).await?;
-        Ok(place.position.map(|position| i32::try_from(position).unwrap_or(i32::MAX)))
+        let position = position_of(ctx, self.list.question.previous(), &self.ranked.entity).await?;
+        Ok(position.map(|position| i32::try_from(position).unwrap_or(i32::MAX)))
     }
 
     /// How many places it has climbed since then: `previousPosition` minus `position`. Null where it was not ranked.
@@ -205,7 +205,7 @@ impl Rank {
     /// Its place over the window of the same length immediately before; null where it had nothing.
     #[graphql(complexity = "50")]
     async fn previous_position(&self, ctx: &Context<'_>) -> Result<Option<Long>, ApiError> {
-        Ok(place_of(ctx, self.question.previous(), &self.entity).await?.position.map(Long::of))
+        Ok(position_of(ctx, self.question.previous(), &self.entity).await?.map(Long::of))
     }
 
     /// How many are ranked: all of its kind that have anything.
@@ -223,13 +223,17 @@ impl Rank {
 
 impl Rank {
     async fn place(&self, ctx: &Context<'_>) -> Result<Place, ApiError> {
-        place_of(ctx, self.question.clone(), &self.entity).await
+        let key = PlaceKey { question: self.question.clone(), entity: self.entity.clone() };
+        Ok(ctx.loader().load_one(key).await?.unwrap_or(Place { position: None, of: 0 }))
     }
 }
 
-async fn place_of(ctx: &Context<'_>, question: RankingQuestion, entity: &EntityRef) -> Result<Place, ApiError> {
-    let place = ctx.loader().load_one(PlaceKey { question, entity: entity.clone() }).await?;
-    Ok(place.unwrap_or(Place { position: None, of: 0 }))
+async fn position_of(
+    ctx: &Context<'_>,
+    question: RankingQuestion,
+    entity: &EntityRef,
+) -> Result<Option<i64>, ApiError> {
+    Ok(ctx.loader().load_one(PositionKey { question, entity: entity.clone() }).await?.flatten())
 }
 
 /// Checks that the viewer may compare everybody by this metric.
@@ -304,6 +308,14 @@ impl AskedPage {
     fn cursor(&self) -> Option<&Cursor> {
         let (Self::Forward(_, cursor) | Self::Backward(_, cursor)) = self;
         cursor.as_ref()
+    }
+
+    /// The place, from 0, of what comes behind the page, if it lies at a cursor of this position.
+    fn end_at(&self, position: usize) -> usize {
+        match self {
+            Self::Forward(size, _) => position.saturating_add(*size),
+            Self::Backward(..) => position.saturating_sub(1),
+        }
     }
 }
 
@@ -386,17 +398,21 @@ async fn list_of(ctx: &Context<'_>, question: RankingQuestion, page: &AskedPage)
     match page {
         AskedPage::Forward(_, Some(cursor)) | AskedPage::Backward(_, Some(cursor)) => {
             let walked = ctx.analytics().walked_ranking(cursor.list).await;
-            match walked.filter(|list| list.question == question) {
+            let tells = |list: &Arc<RankingList>| list.question == question && list.tells(page.end_at(cursor.position));
+            match walked.filter(tells) {
                 Some(list) => Ok(list),
-                None => Ok(ctx.analytics().ranking_to_walk(&question).await?),
+                None => Ok(ctx.analytics().ranking_to_walk(&question, PAGES_DEPTH).await?),
             }
         }
-        AskedPage::Forward(size, None) if !takes_cursors => {
+        AskedPage::Forward(size, None) => {
             // One more than the page tells whether there is a next; a power of two lets pages share a list.
-            let depth = (size + 1).next_power_of_two().clamp(64, PAGES_DEPTH);
+            let depth = (size + 1).next_power_of_two().max(64);
+            if takes_cursors {
+                return Ok(ctx.analytics().ranking_to_walk(&question, depth).await?);
+            }
             Ok(ctx.analytics().ranking(&question, depth).await?)
         }
-        _ => Ok(ctx.analytics().ranking_to_walk(&question).await?),
+        AskedPage::Backward(_, None) => Ok(ctx.analytics().ranking_to_walk(&question, PAGES_DEPTH).await?),
     }
 }
 
