@@ -106,8 +106,7 @@ impl Analytics {
             for (day, piece) in super::days::pieces(window) {
                 let entity_day = days.of_piece(&(entity.clone(), day), &piece);
                 for cell in entity_day.iter().flat_map(|entity_day| entity_day.cells(Dimension::Country)) {
-                    let people = super::days::people_within(cell, Part::Listener, &piece);
-                    met.extend(people.map(|(number, _)| number));
+                    super::days::meet(&mut met, cell, Part::Listener, &piece);
                 }
             }
             set_of(met)

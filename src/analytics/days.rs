@@ -10,7 +10,7 @@ use roaring::RoaringBitmap;
 
 use crate::{
     audience::{
-        day::{Cell, EntityDay, Wanted, mask, quarters_within},
+        day::{Cell, EntityDay, Person, Wanted, mask, quarters_within},
         open::{OpenAudience, OpenFacts},
     },
     db::{
@@ -234,14 +234,19 @@ impl Days {
     }
 }
 
-/// Everybody of a cell who took a part within a piece, with how often over the whole day.
-pub fn people_within<'a>(cell: &'a Cell, part: Part, piece: &Piece) -> impl Iterator<Item = (u32, u32)> + Clone + 'a {
-    let asked = match piece {
-        Piece::Whole => None,
-        Piece::Cut(quarters) => Some(mask(quarters)),
+/// Adds everybody of a cell who took a part within a piece to those who were met, and returns how often they did it over
+/// the whole day.
+pub fn meet(met: &mut Vec<u32>, cell: &Cell, part: Part, piece: &Piece) -> i64 {
+    let mut times = 0;
+    let meet = |who: &Person| {
+        times += i64::from(who.times);
+        who.number
     };
-    let is_inside = move |quarters: u128| asked.is_none_or(|asked| quarters & asked != 0);
-    cell.people(part).iter().filter(move |who| is_inside(who.quarters)).map(|who| (who.number, who.times))
+    match piece {
+        Piece::Whole => met.extend(cell.people(part).iter().map(meet)),
+        Piece::Cut(quarters) => met.extend(cell.people_in(part, mask(quarters)).map(meet)),
+    }
+    times
 }
 
 #[cfg(test)]

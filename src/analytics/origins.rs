@@ -12,7 +12,7 @@ use roaring::RoaringBitmap;
 
 use super::{
     Analytics,
-    days::{Asked, Days, Piece, people_within, pieces},
+    days::{Asked, Days, Piece, meet, pieces},
     people::size,
 };
 use crate::{
@@ -200,11 +200,10 @@ fn by_origin(question: &OriginsQuestion, window: Window, days: &Days) -> Vec<Ori
                 Piece::Cut(quarters) => numbers.counters.add(&cell.within(quarters).counters),
             }
             for part in Part::ALL {
-                let people = people_within(cell, part, &piece);
+                let times = meet(&mut met[part as usize], cell, part, &piece);
                 if matches!(part, Part::Listener | Part::AnonymousListener) {
-                    numbers.known_streams += people.clone().map(|(_, times)| i64::from(times)).sum::<i64>();
+                    numbers.known_streams += times;
                 }
-                met[part as usize].extend(people.map(|(number, _)| number));
             }
         }
     }

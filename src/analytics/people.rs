@@ -6,7 +6,7 @@ use roaring::RoaringBitmap;
 
 use super::{
     Analytics,
-    days::{Asked, Days, Piece, people_within, pieces},
+    days::{Asked, Days, Piece, meet, pieces},
 };
 use crate::{
     audience::{
@@ -111,11 +111,10 @@ impl People {
                 continue;
             }
             for part in Part::ALL {
-                let people = people_within(cell, part, piece);
+                let times = meet(&mut self.parts[part as usize], cell, part, piece);
                 if matches!(part, Part::Listener | Part::AnonymousListener) {
-                    self.known_streams += people.clone().map(|(_, times)| i64::from(times)).sum::<i64>();
+                    self.known_streams += times;
                 }
-                self.parts[part as usize].extend(people.map(|(number, _)| number));
             }
             self.add_sums(key, entity_day, cell, piece, measures);
         }

@@ -45,8 +45,15 @@ impl Marks {
 pub struct Person {
     pub number: u32,
     pub times: u32,
-    /// In which quarter-hours of the day, a bit each.
-    pub quarters: u128,
+}
+
+/// Who took a part in a cell. Most questions need no quarter-hours, and are twice as fast without them in between.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct People {
+    /// Ascending and distinct once they are settled.
+    list: Vec<Person>,
+    /// Of each in the list, in which quarter-hours of the day, a bit each; not of all where only the whole day was read.
+    quarters: Vec<u128>,
 }
 
 /// What came from one country, source or device.
@@ -58,8 +65,8 @@ pub struct Cell {
     pub class: SourceClass,
     pub total: Sums,
     pub quarters: Vec<(u8, Sums)>,
-    /// By [`Part`]; each list ascending and distinct once it is settled.
-    people: [Vec<Person>; Part::COUNT],
+    /// By [`Part`].
+    people: [People; Part::COUNT],
 }
 
 /// The cells of one dimension: everything that happened, once.
@@ -139,8 +146,8 @@ impl EntityDay {
             cell.total.add(&sums);
             cell.add_quarter(quarter, &sums);
             for taken in &fact.people {
-                let person = Person { number: taken.person, times: taken.times, quarters: 1 << quarter };
-                cell.people[taken.part as usize].push(person);
+                let person = Person { number: taken.person, times: taken.times };
+                cell.people[taken.part as usize].add(person, 1 << quarter);
             }
         }
         self.is_settled = false;
@@ -161,7 +168,7 @@ impl EntityDay {
                 }
                 for part in Part::ALL {
                     let into = &mut self.sections[dimension as usize].cells[place];
-                    into.people[part as usize].extend_from_slice(cell.people(part));
+                    into.people[part as usize].extend(&cell.people[part as usize]);
                 }
             }
         }
@@ -175,17 +182,7 @@ impl EntityDay {
             return;
         }
         let cells = self.sections.iter_mut().flat_map(|section| &mut section.cells);
-        for list in cells.flat_map(|cell| &mut cell.people) {
-            list.sort_by_key(|person| person.number);
-            list.dedup_by(|next, first| {
-                let is_same = next.number == first.number;
-                if is_same {
-                    first.times = first.times.saturating_add(next.times);
-                    first.quarters |= next.quarters;
-                }
-                is_same
-            });
-        }
+        cells.flat_map(|cell| &mut cell.people).for_each(People::settle);
         self.is_settled = true;
     }
 
@@ -277,7 +274,13 @@ pub fn set_of(mut numbers: Vec<u32>) -> RoaringBitmap {
 
 impl Cell {
     pub fn people(&self, part: Part) -> &[Person] {
-        &self.people[part as usize]
+        &self.people[part as usize].list
+    }
+
+    /// Whoever took a part in any of the quarter-hours of a mask, with how often on the whole day.
+    pub fn people_in(&self, part: Part, mask: u128) -> impl Iterator<Item = &Person> + Clone {
+        let People { list, quarters } = &self.people[part as usize];
+        list.iter().zip(quarters).filter(move |(_, quarters)| **quarters & mask != 0).map(|(person, _)| person)
     }
 
     fn add_quarter(&mut self, quarter: u8, sums: &Sums) {
@@ -321,7 +324,7 @@ impl Cell {
         }
         for part in self.parts() {
             write_block(bytes, &mut scratch, |bytes| {
-                self.people(part).iter().for_each(|person| write_quarters(bytes, person.quarters));
+                self.people[part as usize].quarters.iter().for_each(|quarters| write_quarters(bytes, *quarters));
             });
         }
     }
@@ -341,7 +344,7 @@ impl Cell {
             let list = lists.block()?;
             let quarters = detail.as_mut().map(|detail| detail.block()).transpose()?;
             if parts.contains(part) {
-                cell.people[part as usize] = read_people(list, quarters)?;
+                cell.people[part as usize] = People::read(list, quarters)?;
             }
         }
         Ok(cell)
@@ -356,17 +359,60 @@ impl Cell {
     }
 }
 
-fn read_people(mut list: Reader<'_>, mut quarters: Option<Reader<'_>>) -> Result<Vec<Person>, Unreadable> {
-    // Two bytes each at least.
-    let mut people = Vec::with_capacity(list.0.len() / 2);
-    let mut last = 0_u32;
-    while !list.is_empty() {
-        last = last.checked_add(list.small()?).ok_or(Unreadable)?;
-        let times = list.small()?;
-        let quarters = quarters.as_mut().map(read_quarters).transpose()?.unwrap_or(0);
-        people.push(Person { number: last, times, quarters });
+impl People {
+    fn read(mut list: Reader<'_>, quarters: Option<Reader<'_>>) -> Result<Self, Unreadable> {
+        // Two bytes each at least.
+        let mut people = Self { list: Vec::with_capacity(list.0.len() / 2), quarters: Vec::new() };
+        let mut last = 0_u32;
+        while !list.is_empty() {
+            last = last.checked_add(list.small()?).ok_or(Unreadable)?;
+            people.list.push(Person { number: last, times: list.small()? });
+        }
+        if let Some(mut quarters) = quarters {
+            people.quarters = people.list.iter().map(|_| read_quarters(&mut quarters)).collect::<Result<_, _>>()?;
+        }
+        Ok(people)
     }
-    Ok(people)
+
+    fn has_quarters(&self) -> bool {
+        self.quarters.len() == self.list.len()
+    }
+
+    fn add(&mut self, person: Person, quarters: u128) {
+        if self.has_quarters() {
+            self.quarters.push(quarters);
+        }
+        self.list.push(person);
+    }
+
+    fn extend(&mut self, other: &People) {
+        if self.has_quarters() {
+            self.quarters.extend_from_slice(&other.quarters);
+        }
+        self.list.extend_from_slice(&other.list);
+    }
+
+    fn settle(&mut self) {
+        if self.list.is_sorted_by(|one, next| one.number < next.number) {
+            return;
+        }
+        let has_quarters = self.has_quarters();
+        let of_each = std::mem::take(&mut self.quarters).into_iter().chain(std::iter::repeat(0));
+        let mut people: Vec<(Person, u128)> = std::mem::take(&mut self.list).into_iter().zip(of_each).collect();
+        people.sort_by_key(|(person, _)| person.number);
+        people.dedup_by(|(next, next_quarters), (first, quarters)| {
+            let is_same = next.number == first.number;
+            if is_same {
+                first.times = first.times.saturating_add(next.times);
+                *quarters |= *next_quarters;
+            }
+            is_same
+        });
+        self.list = people.iter().map(|(person, _)| *person).collect();
+        if has_quarters {
+            self.quarters = people.into_iter().map(|(_, quarters)| quarters).collect();
+        }
+    }
 }
 
 /// One byte where it is one quarter, which it mostly is; otherwise how many, counted on from 96, then each.
@@ -466,8 +512,8 @@ mod tests {
             let day = folded(&told);
             let day = EntityDay::read(&day.write_cells(), Some(&day.write_detail()), Wanted::EVERYTHING).unwrap();
             let asked = mask(&(from..to));
-            let people = day.cells(Dimension::Source).iter().flat_map(|cell| cell.people(Part::Liker));
-            let found: RoaringBitmap = people.filter(|who| who.quarters & asked != 0).map(|who| who.number).collect();
+            let people = day.cells(Dimension::Source).iter().flat_map(|cell| cell.people_in(Part::Liker, asked));
+            let found: RoaringBitmap = people.map(|who| who.number).collect();
             let inside = told.iter().filter(|told| (from..to).contains(&told.0)).flat_map(|told| &told.3);
             let expected: RoaringBitmap =
                 inside.filter(|(part, _)| *part == Part::Liker as usize).map(|(_, person)| *person).collect();
