@@ -278,9 +278,14 @@ impl Cell {
     }
 
     /// Whoever took a part in any of the quarter-hours of a mask, with how often on the whole day.
-    pub fn people_in(&self, part: Part, mask: u128) -> impl Iterator<Item = &Person> + Clone {
+    pub fn people_in(&self, part: Part, mask: u128) -> impl Iterator<Item = &Person> {
+        self.people_by_quarters(part).filter(move |(_, quarters)| quarters & mask != 0).map(|(person, _)| person)
+    }
+
+    /// Whoever took a part, and in which quarter-hours, a bit each.
+    pub fn people_by_quarters(&self, part: Part) -> impl Iterator<Item = (&Person, u128)> {
         let People { list, quarters } = &self.people[part as usize];
-        list.iter().zip(quarters).filter(move |(_, quarters)| **quarters & mask != 0).map(|(person, _)| person)
+        list.iter().zip(quarters.iter().copied())
     }
 
     fn add_quarter(&mut self, quarter: u8, sums: &Sums) {

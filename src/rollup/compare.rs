@@ -115,7 +115,7 @@ fn told(mut entity_day: EntityDay) -> BTreeMap<CellOf, CellTold> {
 struct CellTold {
     total: SumsTold,
     quarters: BTreeMap<u8, SumsTold>,
-    people: Vec<Vec<Person>>,
+    people: Vec<Vec<(Person, u128)>>,
 }
 
 type SumsTold = (Counters, BTreeMap<Option<Arc<str>>, (i64, i64)>);
@@ -128,10 +128,11 @@ impl CellTold {
             });
             (sums.counters, money.collect())
         };
+        let people = |part| cell.people_by_quarters(part).map(|(person, quarters)| (*person, quarters)).collect();
         Self {
             total: sums(&cell.total),
             quarters: cell.quarters.iter().map(|(quarter, counted)| (*quarter, sums(counted))).collect(),
-            people: Part::ALL.into_iter().map(|part| cell.people(part).to_vec()).collect(),
+            people: Part::ALL.into_iter().map(people).collect(),
         }
     }
 }
