@@ -116,22 +116,30 @@ impl Analytics {
     }
 }
 
-/// Listeners of one day, those of active sources, and how often these listened: of days whose cells were asked for.
-fn of_day(question: &AudienceQuestion, days: &Days, day: i64) -> (RoaringBitmap, RoaringBitmap, Vec<(u32, u32)>) {
+/// Listeners of one day, and those of active sources; adds how often these listened, on the last days.
+fn of_day(
+    question: &AudienceQuestion,
+    days: &Days,
+    day: i64,
+    times: &mut Vec<(u32, u32)>,
+) -> (RoaringBitmap, RoaringBitmap) {
+    let is_recent = day >= question.day + DAY_MS - ACTIVE_DAYS * DAY_MS;
     let key = (question.entity.clone(), day);
     let cells = days.cells.get(&key).into_iter().flat_map(|entity_day| {
         let is_asked = |cell: &&Cell| question.country.is_none() || entity_day.text(cell) == question.country.as_ref();
         entity_day.cells(Dimension::Country).iter().filter(is_asked)
     });
     let active = cells.clone().filter(|cell| cell.class == SourceClass::Active);
-    let times: Vec<(u32, u32)> =
-        active.flat_map(|cell| cell.people(Part::Listener)).map(|who| (who.number, who.times)).collect();
+    for cell in active.clone().filter(|_| is_recent) {
+        times.extend(cell.people(Part::Listener).iter().map(|who| (who.number, who.times)));
+    }
     if question.country.is_none() {
         let set = |sets: &HashMap<DayKey, RoaringBitmap>| sets.get(&key).cloned().unwrap_or_default();
-        return (set(&days.listeners), set(&days.active), times);
+        return (set(&days.listeners), set(&days.active));
     }
     let listeners = cells.flat_map(|cell| cell.people(Part::Listener)).map(|who| who.number).collect();
-    (set_of(listeners), set_of(times.iter().map(|(who, _)| *who).collect()), times)
+    let active = active.flat_map(|cell| cell.people(Part::Listener)).map(|who| who.number).collect();
+    (set_of(listeners), set_of(active))
 }
 
 /// How often each person did something, of who did it how often on one of several days; zeros for nobody.
@@ -151,28 +159,31 @@ fn times_by_person(mut times: Vec<(u32, u32)>) -> Vec<u32> {
 fn count(question: &AudienceQuestion, days: &Days, first: i64, thresholds: AudienceThresholds) -> Audience {
     let end = question.day + DAY_MS;
     let (recent, audience) = (end - ACTIVE_DAYS * DAY_MS, end - AUDIENCE_DAYS * DAY_MS);
-    let [mut total, mut ever_active, mut active, mut now, mut before] = std::array::from_fn(|_| RoaringBitmap::new());
+    // Of the last 28 days, of those before in the audience's 730, and of all before these.
+    let [mut now, mut earlier, mut long_ago] = std::array::from_fn(|_| RoaringBitmap::new());
+    let [mut active, mut active_earlier] = std::array::from_fn(|_| RoaringBitmap::new());
     let mut times: Vec<(u32, u32)> = Vec::new();
     // On which of the last days somebody was here for the first time, and who was here on each of the days before.
     let (mut arrivals, mut lately) = (Vec::new(), Vec::new());
     for day in dates(first, end) {
-        let (listeners, day_active, day_times) = of_day(question, days, day);
-        if day >= audience {
-            total |= &listeners;
-            ever_active |= &day_active;
-        }
+        let (listeners, day_active) = of_day(question, days, day, &mut times);
         if day >= recent {
             arrivals.push((day, &listeners - &now));
             now |= &listeners;
             active |= &day_active;
-            times.extend(day_times);
         } else {
-            before |= &listeners;
+            if day >= audience {
+                earlier |= &listeners;
+                active_earlier |= &day_active;
+            } else {
+                long_ago |= &listeners;
+            }
             if day > recent - REACTIVATED_DAYS * DAY_MS {
                 lately.push((day, listeners));
             }
         }
     }
+    let (total, ever_active, before) = (&now | &earlier, &active | &active_earlier, earlier | long_ago);
     let times = times_by_person(times);
     let at_least = |min: u32| times.iter().filter(|often| **often >= min).count() as u64;
     let (super_listeners, moderate_or_more) = (at_least(thresholds.super_min), at_least(thresholds.moderate_min));
