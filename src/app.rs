@@ -111,7 +111,7 @@ impl CoreSettings {
             database: settings.database.clone(),
             counting: settings.counting,
             limits: settings.ingest,
-            analytics: settings.analytics,
+            analytics: settings.analytics.clone(),
             merge_interval: settings.merge_interval,
             charts: settings.charts,
             clock,

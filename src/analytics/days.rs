@@ -30,7 +30,7 @@ use crate::{
 pub type DayKey = (EntityRef, i64);
 
 /// One day's share of a window.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Piece {
     Whole,
     /// Some of its quarter-hours.

@@ -1,6 +1,7 @@
 //! The read side: one function per question a client may ask, each for many keys at once. Answers come
 //! from rollups, listener sets, the catalogue and the last hour in memory, never from the event table.
 
+mod active_users;
 mod audience;
 mod catalogue;
 mod counters;
@@ -16,6 +17,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono_tz::Tz;
 
+pub use active_users::{ActiveUsers, MONTH_DAYS};
 pub use audience::{
     ACTIVE_DAYS, AUDIENCE_DAYS, Audience, AudienceQuestion, AudienceThresholds, Overlap, REACTIVATED_DAYS,
 };
@@ -41,7 +43,7 @@ use crate::{
 };
 
 /// What an operator may choose.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct AnalyticsSettings {
     /// How long an answer that took long to compute may be given again.
     pub cache_for: Duration,
@@ -52,6 +54,8 @@ pub struct AnalyticsSettings {
     pub audience_thresholds: AudienceThresholds,
     /// How many lead each day, from whom rankings are told; with none, everybody is added up each time.
     pub day_leaders: usize,
+    /// Which types of events make a user active; none for any.
+    pub active_event_types: Arc<[String]>,
 }
 
 /// The service that answers. Cheap to clone.
@@ -69,6 +73,7 @@ pub struct Analytics {
     trending: trending::TrendingCache,
     shown_people_min: u64,
     audience_thresholds: AudienceThresholds,
+    active_event_types: Arc<[String]>,
 }
 
 impl Analytics {
@@ -94,6 +99,7 @@ impl Analytics {
             trending: trending::cache(settings.trending_cache_for),
             shown_people_min: settings.shown_people_min,
             audience_thresholds: settings.audience_thresholds,
+            active_event_types: settings.active_event_types,
         }
     }
 

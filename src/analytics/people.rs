@@ -34,7 +34,7 @@ impl Analytics {
     pub(super) async fn add_people(&self, answers: &mut Answers) -> Result<(), DbError> {
         let mut asked = Asked::by(Dimension::Country, Parts::default());
         for key in answers.keys().filter(|key| needs_days(key)) {
-            if is_of_sets(key) {
+            if of_sets(key).is_some() {
                 for (day, piece) in pieces(key.window) {
                     let days = if piece == Piece::Whole { &mut asked.listeners } else { &mut asked.detail };
                     days.insert((key.entity.clone(), day));
@@ -50,7 +50,7 @@ impl Analytics {
             for (day, piece) in pieces(key.window) {
                 people.add_piece(key, &days, day, &piece, measures);
             }
-            people.count(key.need, measures);
+            people.count(key, measures);
             measures.counters.keep_only(key.need.counters);
         }
         Ok(())
@@ -62,9 +62,11 @@ fn needs_days(key: &MeasureKey) -> bool {
     counts || !parts_read(&key.need).is_empty()
 }
 
-/// Whether the sets of listeners by day are enough.
-fn is_of_sets(key: &MeasureKey) -> bool {
-    key.country.is_none() && parts_read(&key.need) == Parts::of(&[Part::Listener]) && !key.need.crowd.size
+/// Whom the stored sets of a day are enough for: listeners, or of a type of event whoever did it.
+fn of_sets(key: &MeasureKey) -> Option<Part> {
+    let part = if key.entity.kind == EntityKind::EventType { Part::Actor } else { Part::Listener };
+    let is_enough = key.country.is_none() && parts_read(&key.need) == Parts::of(&[part]) && !key.need.crowd.size;
+    is_enough.then_some(part)
 }
 
 fn parts_read(need: &Need) -> Parts {
@@ -83,8 +85,8 @@ fn parts_read(need: &Need) -> Parts {
 /// The people of one question while it is answered.
 #[derive(Default)]
 struct People {
-    /// Listeners of whole days, as far as their sets are enough.
-    listeners: RoaringBitmap,
+    /// Of whole days, as far as their sets are enough.
+    of_sets: RoaringBitmap,
     /// Everybody else, as often as they were met.
     parts: [Vec<u32>; Part::COUNT],
     daily_listeners: u64,
@@ -96,10 +98,10 @@ struct People {
 impl People {
     fn add_piece(&mut self, key: &MeasureKey, days: &Days, day: i64, piece: &Piece, measures: &mut Measures) {
         let day_key = (key.entity.clone(), day);
-        if is_of_sets(key) && *piece == Piece::Whole {
+        if of_sets(key).is_some() && *piece == Piece::Whole {
             if let Some(set) = days.listeners.get(&day_key) {
                 self.daily_listeners += set.len();
-                self.listeners |= set;
+                self.of_sets |= set;
             }
             return;
         }
@@ -150,9 +152,12 @@ impl People {
         }
     }
 
-    fn count(self, need: Need, measures: &mut Measures) {
+    fn count(self, key: &MeasureKey, measures: &mut Measures) {
+        let need = key.need;
         let mut sets = self.parts.map(set_of);
-        sets[Part::Listener as usize] |= self.listeners;
+        if let Some(part) = of_sets(key) {
+            sets[part as usize] |= self.of_sets;
+        }
         for part in Part::ALL.into_iter().filter(|part| need.parts.contains(*part)) {
             measures.people.set(part, sets[part as usize].len());
         }

@@ -196,18 +196,17 @@ impl EntityDay {
         self.texts.text(cell.value)
     }
 
+    /// Who streamed, signed in; of a type of event, who did it. Nothing has both.
     pub fn listeners(&self) -> RoaringBitmap {
-        self.listeners_of(|_| true)
+        let cells = self.cells(Dimension::Country).iter();
+        let people = cells.flat_map(|cell| cell.people(Part::Listener).iter().chain(cell.people(Part::Actor)));
+        set_of(people.map(|who| who.number).collect())
     }
 
     /// Who streamed from an active source.
     pub fn active(&self) -> RoaringBitmap {
-        self.listeners_of(|cell| cell.class == SourceClass::Active)
-    }
-
-    fn listeners_of(&self, is_meant: impl Fn(&Cell) -> bool) -> RoaringBitmap {
-        let cells = self.cells(Dimension::Country).iter().filter(|cell| is_meant(cell));
-        set_of(cells.flat_map(|cell| cell.people(Part::Listener)).map(|who| who.number).collect())
+        let active = self.cells(Dimension::Country).iter().filter(|cell| cell.class == SourceClass::Active);
+        set_of(active.flat_map(|cell| cell.people(Part::Listener)).map(|who| who.number).collect())
     }
 
     /// The day as a whole.

@@ -141,17 +141,24 @@ pub struct Fact {
     pub quarter_ms: i64,
     pub origin: OriginNumbers,
     pub sums: Sums,
+    /// Whoever is there twice did it the sum of times.
     pub people: Vec<PartTaken>,
 }
 
+/// Of more people nobody is sought: they come together when a day is settled.
+const PEOPLE_SOUGHT_MAX: usize = 32;
+
 impl Fact {
     /// Adds another fact of the same quarter and origin.
-    pub fn add(&mut self, counters: &Counters, money: Option<(u32, &MoneyCounters)>, part: Option<PartTaken>) {
+    pub fn add(&mut self, counters: &Counters, money: Option<(u32, MoneyCounters)>, part: Option<PartTaken>) {
         self.sums.counters.add(counters);
         if let Some((currency, money)) = money {
-            self.sums.add_money(currency, money);
+            self.sums.add_money(currency, &money);
         }
-        if let Some(taken) = part {
+        let Some(taken) = part else { return };
+        if self.people.len() > PEOPLE_SOUGHT_MAX {
+            self.people.push(taken);
+        } else {
             match self.people.iter_mut().find(|known| known.part == taken.part && known.person == taken.person) {
                 Some(known) => known.times = known.times.saturating_add(taken.times),
                 None => self.people.push(taken),

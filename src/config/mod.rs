@@ -148,6 +148,7 @@ fn analytics(reader: &mut Reader) -> AnalyticsSettings {
         shown_people_min: reader.parse("SHOWN_PEOPLE_MIN", "a whole number", 5),
         audience_thresholds: thresholds,
         day_leaders: reader.parse("DAY_LEADERS", "a whole number", 1_000),
+        active_event_types: list(reader, "ACTIVE_EVENT_TYPES").into(),
     }
 }
 
@@ -202,13 +203,15 @@ fn log_level(reader: &mut Reader) -> String {
     level
 }
 
+/// What stands between commas.
+fn list(reader: &mut Reader, name: &str) -> Vec<String> {
+    let text = reader.text(name, "");
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(ToOwned::to_owned).collect()
+}
+
 fn http(reader: &mut Reader) -> HttpSettings {
-    let cors_origins: Vec<String> = reader
-        .text("CORS_ORIGINS", "")
-        .split(',')
-        .map(|origin| origin.trim().trim_end_matches('/').to_owned())
-        .filter(|origin| !origin.is_empty())
-        .collect();
+    let cors_origins: Vec<String> =
+        list(reader, "CORS_ORIGINS").iter().map(|origin| origin.trim_end_matches('/').to_owned()).collect();
     for origin in &cors_origins {
         if origin != "*" && !origin.starts_with("http://") && !origin.starts_with("https://") {
             reader.problem("CORS_ORIGINS", "must be * or a list of origins such as https://example.org, with commas");

@@ -32,10 +32,12 @@ pub enum Counter {
     Unfollows,
     Purchases,
     Refunds,
+    /// Whatever happened, as often as it did; of types of events and of the platform.
+    Events,
 }
 
 impl Counter {
-    pub const COUNT: usize = 17;
+    pub const COUNT: usize = 18;
 
     pub const ALL: [Counter; Self::COUNT] = [
         Self::Plays,
@@ -55,6 +57,7 @@ impl Counter {
         Self::Unfollows,
         Self::Purchases,
         Self::Refunds,
+        Self::Events,
     ];
 
     /// Those that a play moves; most events are plays, and their rows need no other column.
@@ -80,6 +83,7 @@ impl Counter {
             Self::Unfollows => "unfollows",
             Self::Purchases => "purchases",
             Self::Refunds => "refunds",
+            Self::Events => "events",
         }
     }
 }
@@ -159,13 +163,15 @@ pub enum Part {
     Saver,
     /// Added to a playlist.
     Adder,
+    /// Did what a type of event is about.
+    Actor,
 }
 
 impl Part {
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 
     pub const ALL: [Part; Self::COUNT] =
-        [Self::Listener, Self::AnonymousListener, Self::Liker, Self::Sharer, Self::Saver, Self::Adder];
+        [Self::Listener, Self::AnonymousListener, Self::Liker, Self::Sharer, Self::Saver, Self::Adder, Self::Actor];
 }
 
 /// A set of [`Part`]s.
@@ -360,6 +366,30 @@ pub fn effect(event: &Event, rules: &CountingRules) -> Option<Effect> {
         effect.credited[EntityKind::Artist as usize - 1] = true;
     }
     Some(effect)
+}
+
+/// What every event adds to its type, whatever that is; and its part of the platform's numbers beside [`Effect`].
+pub struct Occurrence {
+    pub counters: Counters,
+    /// The amount that it names.
+    pub money: MoneyCounters,
+    /// Nothing where it names nobody, or stands for several events.
+    pub part: Option<Part>,
+}
+
+impl Occurrence {
+    pub fn of(event: &Event) -> Self {
+        let mut counters = Counters::default();
+        counters[Counter::Events] = event.count.unwrap_or(1);
+        let amount = event.amount_minor.unwrap_or(0);
+        let is_refund = matches!(action_of(&event.event_type), Some((Action::Refund, _)));
+        let (gross_minor, refunded_minor) = if is_refund { (0, amount) } else { (amount, 0) };
+        Self {
+            counters,
+            money: MoneyCounters { gross_minor, refunded_minor },
+            part: Some(Part::Actor).filter(|_| event.user_id.is_some() && event.count.is_none()),
+        }
+    }
 }
 
 fn part_of(action: Action) -> Option<Part> {

@@ -13,6 +13,10 @@ pub enum EntityKind {
     /// An artist as featured on songs and albums of others: counted apart from what is their own. Only
     /// storage and counting know it; clients ask an artist.
     FeaturedArtist = 5,
+    /// A type of event, by its name: how often it happened, and who did it.
+    EventType = 6,
+    /// Everything that happened, under one empty id.
+    Platform = 7,
 }
 
 impl EntityKind {
@@ -20,7 +24,8 @@ impl EntityKind {
     pub const ALL: [EntityKind; 4] = [Self::Song, Self::Album, Self::Playlist, Self::Artist];
 
     /// The kinds that numbers are kept for.
-    pub const STORED: [EntityKind; 5] = [Self::Song, Self::Album, Self::Playlist, Self::Artist, Self::FeaturedArtist];
+    pub const STORED: [EntityKind; 7] =
+        [Self::Song, Self::Album, Self::Playlist, Self::Artist, Self::FeaturedArtist, Self::EventType, Self::Platform];
 
     pub const fn code(self) -> i16 {
         self as i16
@@ -46,6 +51,8 @@ impl EntityKind {
             Self::Playlist => "playlist",
             Self::Artist => "artist",
             Self::FeaturedArtist => "featured artist",
+            Self::EventType => "event type",
+            Self::Platform => "platform",
         }
     }
 }
@@ -60,5 +67,13 @@ pub struct EntityRef {
 impl EntityRef {
     pub fn new(kind: EntityKind, id: impl Into<Arc<str>>) -> Self {
         Self { kind, id: id.into() }
+    }
+
+    pub fn platform() -> Self {
+        Self::new(EntityKind::Platform, "")
+    }
+
+    pub fn event_type(name: &str) -> Self {
+        Self::new(EntityKind::EventType, name)
     }
 }

@@ -92,7 +92,7 @@ impl Event {
             EntityKind::Album => self.album_id.as_ref(),
             EntityKind::Playlist => self.playlist_id.as_ref(),
             EntityKind::Artist => self.artist_id.as_ref(),
-            EntityKind::FeaturedArtist => None,
+            EntityKind::FeaturedArtist | EntityKind::EventType | EntityKind::Platform => None,
         }
     }
 
@@ -164,7 +164,7 @@ impl AcceptedEvent {
                 EntityKind::Artist => {
                     Fact { title: self.titles.artist.as_ref(), genre: event.genre.as_deref(), ..fact }
                 }
-                EntityKind::Playlist | EntityKind::FeaturedArtist => fact,
+                _ => fact,
             })
         })
     }
@@ -432,7 +432,7 @@ impl NewEvent {
                 EntityKind::Song => ("songId", &mut self.song_id),
                 EntityKind::Album => ("albumId", &mut self.album_id),
                 EntityKind::Playlist => ("playlistId", &mut self.playlist_id),
-                EntityKind::Artist | EntityKind::FeaturedArtist => ("artistId", &mut self.artist_id),
+                _ => ("artistId", &mut self.artist_id),
             };
             if own.as_deref().is_some_and(|id| id != &*entity.id) {
                 return Err(invalid("entity", format!("names another {} than {field}", entity.kind.word())));
@@ -559,7 +559,7 @@ fn check_required(event: &Event) -> Result<(), Rejection> {
                 EntityKind::Song => ("songId", " (or entity, or songTitle and artistName)"),
                 EntityKind::Album => ("albumId", " (or entity, or albumTitle and artistName)"),
                 EntityKind::Playlist => ("playlistId", " (or entity)"),
-                EntityKind::Artist | EntityKind::FeaturedArtist => ("artistId", " (or entity, or artistName)"),
+                _ => ("artistId", " (or entity, or artistName)"),
             };
             return Err(missing(field, format!("{} needs {field}{instead}", event.event_type)));
         }

@@ -68,6 +68,14 @@ impl Window {
         (Grain::Day.bucket_of(self.to_ms - 1) - Grain::Day.bucket_of(self.from_ms)) / DAY_MS + 1
     }
 
+    /// The same with the calendar days of a zone that it cuts as a whole.
+    pub fn widened_to_days(self, zone: Tz) -> Self {
+        let day = Granularity::Day;
+        let from_ms = midnight(local_date(self.from_ms, zone), zone);
+        let to_ms = if self.to_ms <= from_ms { from_ms } else { day.next_boundary(self.to_ms - 1, zone) };
+        Self { from_ms, to_ms }
+    }
+
     /// The window of the same length immediately before.
     pub fn previous(self) -> Self {
         Self { from_ms: self.from_ms - self.length_ms(), to_ms: self.from_ms }
@@ -175,6 +183,11 @@ impl Granularity {
     /// Whether a calendar bucket of this granularity begins at `at_ms`.
     pub fn starts_at(self, at_ms: i64, zone: Tz) -> bool {
         self.next_boundary(at_ms - QUARTER_MS, zone) == at_ms
+    }
+
+    /// Whether a bucket is a whole calendar bucket that has ended: not cut by a window, not still growing.
+    pub fn is_complete(self, bucket: Window, now_ms: i64, zone: Tz) -> bool {
+        bucket.to_ms <= now_ms && self.starts_at(bucket.from_ms, zone) && self.starts_at(bucket.to_ms, zone)
     }
 
     /// The first instant after `at_ms` at which a calendar bucket begins.

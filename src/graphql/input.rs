@@ -110,7 +110,7 @@ impl From<entity::EntityKind> for EntityKind {
             entity::EntityKind::Song => Self::Song,
             entity::EntityKind::Album => Self::Album,
             entity::EntityKind::Playlist => Self::Playlist,
-            entity::EntityKind::Artist | entity::EntityKind::FeaturedArtist => Self::Artist,
+            _ => Self::Artist,
         }
     }
 }

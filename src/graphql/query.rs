@@ -11,8 +11,8 @@ use super::{
     object::{
         chart::{Chart, series},
         entity::{Album, Artist, Playlist, Song},
+        platform::Platform,
         ranking::{AskedRanking, PageInput, RankingConnection, among, require_rankable},
-        realtime::Platform,
         trending::{self, TrendingItem},
         viewer::Viewer,
     },

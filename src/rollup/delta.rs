@@ -12,7 +12,7 @@ use crate::{
     db::queries::rollups::{MoneyRow, RollupRow},
     domain::{
         commit::Extent,
-        counting::{Counter, Counters, CountingRules, Effect, MoneyCounters, Part, effect},
+        counting::{Counter, Counters, CountingRules, Effect, MoneyCounters, Occurrence, Part, effect},
         entity::EntityRef,
         event::Event,
         realtime::{Play, PlaysOf},
@@ -26,11 +26,48 @@ pub struct Deltas {
     /// What the facts' origins and currencies are numbered by.
     texts: Texts,
     /// By quarter-hour and origin. A batch holds few quarters and many entities, most of which have one fact.
-    facts: FxHashMap<EntityRef, Vec<Fact>>,
+    facts: FxHashMap<EntityRef, Facts>,
+    /// Types of events that were met, so that each is written once.
+    event_types: FxHashMap<String, EntityRef>,
     /// Since when plays are kept one by one; they are not where it is left out.
     plays_since_ms: Option<i64>,
     /// Such plays by whom they are credited to; `None` is the platform, which has each once.
     plays: FxHashMap<Option<EntityRef>, Vec<Play>>,
+}
+
+/// One entity's facts. Most entities have one, a type of event as many as there are origins.
+#[derive(Debug, Default)]
+struct Facts {
+    list: Vec<Fact>,
+    /// Where in the list; of many alone.
+    places: FxHashMap<(i64, OriginNumbers), usize>,
+}
+
+/// Of more facts the places are kept.
+const FACTS_SOUGHT_MAX: usize = 16;
+
+impl Facts {
+    fn find(&mut self, quarter_ms: i64, origin: OriginNumbers) -> Option<&mut Fact> {
+        if self.list.len() > FACTS_SOUGHT_MAX {
+            return self.places.get(&(quarter_ms, origin)).map(|place| &mut self.list[*place]);
+        }
+        // Batches are sorted by time, so the last quarter is nearly always the one.
+        self.list.iter_mut().rev().find(|fact| fact.quarter_ms == quarter_ms && fact.origin == origin)
+    }
+
+    fn push(&mut self, fact: Fact) {
+        let place = |(place, fact): (usize, &Fact)| ((fact.quarter_ms, fact.origin), place);
+        match self.list.len() {
+            // Most have one: without this a list begins with room for four.
+            0 => self.list.reserve_exact(1),
+            FACTS_SOUGHT_MAX => self.places = self.list.iter().enumerate().map(place).collect(),
+            _ => {}
+        }
+        if self.list.len() >= FACTS_SOUGHT_MAX {
+            self.places.insert((fact.quarter_ms, fact.origin), self.list.len());
+        }
+        self.list.push(fact);
+    }
 }
 
 impl Deltas {
@@ -42,22 +79,42 @@ impl Deltas {
     /// Adds an event; `number_of` gives the number that stands for its person in that part. Those without one are
     /// in no set.
     pub fn add(&mut self, event: &Event, rules: &CountingRules, number_of: impl Fn(&Event, Part) -> Option<u32>) {
-        let Some(effect) = effect(event, rules) else { return };
+        let occurrence = Occurrence::of(event);
+        let taken = |part: Option<Part>| {
+            part.and_then(|part| number_of(event, part).map(|person| PartTaken { part, person, times: 1 }))
+        };
         let quarter_ms = Grain::Quarter.bucket_of(event.key.occurred_at_ms);
-        let taken =
-            effect.part.and_then(|part| number_of(event, part).map(|person| PartTaken { part, person, times: 1 }));
         let origin =
             [&event.country, &event.listening_source, &event.device].map(|text| self.texts.number(text.as_deref()));
-        let money = event.currency.as_deref().filter(|_| effect.money != MoneyCounters::default());
-        let money = money.map(|currency| (self.texts.number(Some(currency)), &effect.money));
+        let currency = event.currency.as_deref().map(|currency| self.texts.number(Some(currency)));
+        let money = |money| currency.filter(|_| money != MoneyCounters::default()).map(|currency| (currency, money));
+        let event_type = self.event_type(&event.event_type);
+        let happened = &occurrence.counters;
+        self.add_to(event_type, (quarter_ms, origin), happened, money(occurrence.money), taken(occurrence.part));
+        let effect = effect(event, rules);
+        let mut whole = effect.map(|effect| effect.counters).unwrap_or_default();
+        whole.add(happened);
+        let platform_money = effect.and_then(|effect| money(effect.money));
+        let part = effect.and_then(|effect| taken(effect.part));
+        self.add_to(EntityRef::platform(), (quarter_ms, origin), &whole, platform_money, part);
+        let Some(effect) = effect else { return };
         let play = self.recent_play(event, &effect, &number_of);
         self.keep_play(None, play);
         for credited in effect.credited(event) {
             let entity = EntityRef { kind: credited.kind, id: credited.id.clone() };
             self.keep_play(Some(&entity), play.filter(|_| credited.is_whole));
-            let taken = taken.filter(|_| credited.is_whole);
-            self.add_to(entity, (quarter_ms, origin), &credited.counters, money, taken);
+            let part = part.filter(|_| credited.is_whole);
+            self.add_to(entity, (quarter_ms, origin), &credited.counters, platform_money, part);
         }
+    }
+
+    fn event_type(&mut self, name: &str) -> EntityRef {
+        if let Some(known) = self.event_types.get(name) {
+            return known.clone();
+        }
+        let event_type = EntityRef::event_type(name);
+        self.event_types.insert(name.to_owned(), event_type.clone());
+        event_type
     }
 
     /// An event's plays, where they are to be kept. Whoever is known by name listens to them, be it a stream or not.
@@ -95,21 +152,14 @@ impl Deltas {
         entity: EntityRef,
         (quarter_ms, origin): (i64, OriginNumbers),
         counters: &Counters,
-        money: Option<(u32, &MoneyCounters)>,
+        money: Option<(u32, MoneyCounters)>,
         taken: Option<PartTaken>,
     ) {
         let facts = self.facts.entry(entity).or_default();
-        // Batches are sorted by time, so the last quarter is nearly always the one.
-        let known = facts.iter_mut().rev().find(|fact| fact.quarter_ms == quarter_ms && fact.origin == origin);
-        match known {
+        match facts.find(quarter_ms, origin) {
             Some(fact) => fact.add(counters, money, taken),
             None => {
-                // Most have one: without this a list begins with room for four.
-                facts.reserve_exact(1);
-                let sums = Sums {
-                    counters: *counters,
-                    money: money.map(|(currency, money)| (currency, *money)).into_iter().collect(),
-                };
+                let sums = Sums { counters: *counters, money: money.into_iter().collect() };
                 facts.push(Fact { quarter_ms, origin, sums, people: taken.into_iter().collect() });
             }
         }
@@ -121,12 +171,12 @@ impl Deltas {
             let quarters = || facts.iter().map(|fact| fact.quarter_ms);
             Some(Extent { oldest_ms: quarters().min()?, newest_ms: quarters().max()? })
         };
-        self.facts.iter().filter_map(|(entity, facts)| Some((entity.clone(), extent(facts)?))).collect()
+        self.facts.iter().filter_map(|(entity, facts)| Some((entity.clone(), extent(&facts.list)?))).collect()
     }
 
     /// What the facts are numbered by, and each entity's facts.
     pub fn facts(&self) -> (&Texts, impl Iterator<Item = (&EntityRef, &[Fact])>) {
-        (&self.texts, self.facts.iter().map(|(entity, facts)| (entity, &facts[..])))
+        (&self.texts, self.facts.iter().map(|(entity, facts)| (entity, &facts.list[..])))
     }
 
     /// All facts in their durable form; nothing where there are none.
@@ -160,7 +210,7 @@ impl Deltas {
     pub fn money_rows(&self) -> Vec<MoneyRow> {
         let mut sums: BTreeMap<(Grain, i64, EntityRef, Arc<str>), MoneyCounters> = BTreeMap::new();
         for (entity, facts) in &self.facts {
-            for fact in facts {
+            for fact in &facts.list {
                 for (currency, money) in &fact.sums.money {
                     let currency = self.texts.text(*currency).expect("money comes with its currency");
                     for grain in [Grain::Quarter, Grain::Day] {
@@ -175,8 +225,8 @@ impl Deltas {
             .collect()
     }
 
-    fn sorted(&self) -> Vec<(&EntityRef, &Vec<Fact>)> {
-        let mut facts: Vec<_> = self.facts.iter().collect();
+    fn sorted(&self) -> Vec<(&EntityRef, &[Fact])> {
+        let mut facts: Vec<_> = self.facts.iter().map(|(entity, facts)| (entity, &facts.list[..])).collect();
         facts.sort_unstable_by_key(|(entity, _)| *entity);
         facts
     }

@@ -21,6 +21,7 @@ mod import;
 mod ingest;
 mod live;
 mod metrics;
+mod platform;
 mod properties;
 mod ranking;
 mod ranking_recount;

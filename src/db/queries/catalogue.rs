@@ -78,7 +78,7 @@ pub async fn fill_in(txn: &Transaction, entries: &[ToldEntry]) -> Result<(), DbE
             EntityKind::Song => &FILL_SONGS,
             EntityKind::Album => &FILL_ALBUMS,
             EntityKind::Playlist => &FILL_PLAYLISTS,
-            EntityKind::Artist | EntityKind::FeaturedArtist => &FILL_ARTISTS,
+            _ => &FILL_ARTISTS,
         };
         let bind = |entry: &ToldEntry, arguments: &mut Arguments| {
             arguments.add(&entry.entity.id);
@@ -135,7 +135,7 @@ pub async fn list_by_ids<C: ConnectionTrait>(
             .into_iter()
             .map(|row| CatalogueEntry { title: row.title.map(Into::into), ..bare(EntityKind::Playlist, row.id) })
             .collect(),
-        EntityKind::Artist | EntityKind::FeaturedArtist => artist::Entity::find()
+        _ => artist::Entity::find()
             .filter(artist::Column::Id.is_in(ids))
             .all(conn)
             .await?

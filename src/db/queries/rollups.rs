@@ -56,7 +56,7 @@ static ADD_ALL: LazyLock<BulkInsert> = LazyLock::new(|| {
     BulkInsert::new(
         "INSERT INTO rollup (grain, bucket, entity_kind, entity_id, slot, plays, streams, skips, listening_ms, \
          completed_plays, measured_plays, direct_streams, likes, unlikes, shares, saves, unsaves, playlist_adds, follows, unfollows, \
-         purchases, refunds)",
+         purchases, refunds, events)",
         5 + Counter::COUNT,
         on_conflict_add(&Counter::ALL),
     )

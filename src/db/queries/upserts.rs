@@ -85,7 +85,7 @@ async fn store_rows(txn: &Transaction, changes: &[EntryChange]) -> Result<(), Db
         EntityKind::Song => &SONGS,
         EntityKind::Album => &ALBUMS,
         EntityKind::Playlist => &PLAYLISTS,
-        EntityKind::Artist | EntityKind::FeaturedArtist => &ARTISTS,
+        _ => &ARTISTS,
     };
     let bind = |change: &EntryChange, arguments: &mut Arguments| {
         arguments.add(&change.entity.id);
@@ -105,7 +105,7 @@ async fn store_rows(txn: &Transaction, changes: &[EntryChange]) -> Result<(), Db
                 arguments.add(released_on);
             }
             EntityKind::Playlist => arguments.add(change.owner_id.value()),
-            EntityKind::Artist | EntityKind::FeaturedArtist => {}
+            _ => {}
         }
     };
     statement.run(txn, changes, bind).await?;

@@ -15,7 +15,7 @@ use super::{
     ranking::{Rank, RankedAlbum, RankedSong, require_rankable},
     realtime::Realtime,
     release::{self, ReleaseComparison},
-    timeline::{BUCKETS_MAX, Timeline},
+    timeline::{Timeline, bucket_estimate, cut},
     works::AskedWorks,
 };
 use crate::{
@@ -26,7 +26,6 @@ use crate::{
         measure::Metric as DomainMetric,
         ranking::{Among, RankingQuestion},
         viewer::Viewer,
-        window::{DAY_MS, HOUR_MS},
     },
     graphql::{
         context::ContextExt,
@@ -37,8 +36,6 @@ use crate::{
     },
 };
 
-/// The most parts that a number is broken down into: there are 249 countries.
-const ORIGINS_MAX: usize = 300;
 /// The days of monthly listeners.
 const MONTH_DAYS: i64 = 28;
 
@@ -79,26 +76,6 @@ fn subject(ctx: &Context<'_>, entry: &CatalogueEntry, country: Option<CountryCod
     Ok(Subject { entity: entry.entity.clone(), country, is_own })
 }
 
-/// About how many buckets a timeline will have; what it costs follows from it.
-fn bucket_estimate(during: &WindowInput, every: Granularity) -> usize {
-    let length_ms = match during {
-        WindowInput::Last(duration) => duration.ms,
-        WindowInput::Period(period) => period.length_ms_max(),
-        WindowInput::Between(span) => {
-            let ends = span.from.readable_ms().zip(span.to.readable_ms());
-            ends.map_or(0, |(from_ms, to_ms)| to_ms.saturating_sub(from_ms))
-        }
-    };
-    let bucket_ms = match every {
-        Granularity::Hour => HOUR_MS,
-        Granularity::Day => DAY_MS,
-        Granularity::Week => 7 * DAY_MS,
-        Granularity::Month => 28 * DAY_MS,
-        Granularity::Year => 365 * DAY_MS,
-    };
-    usize::try_from(length_ms / bucket_ms + 1).unwrap_or(0).min(BUCKETS_MAX)
-}
-
 fn timeline(
     ctx: &Context<'_>,
     entry: &CatalogueEntry,
@@ -107,12 +84,7 @@ fn timeline(
     zone: TimeZone,
     country: Option<CountryCode>,
 ) -> Result<Timeline, ApiError> {
-    let window = ctx.analytics().window(during.parse()?, zone.0);
-    let granularity: crate::domain::window::Granularity = every.into();
-    let buckets = granularity.cut(window, zone.0, BUCKETS_MAX).ok_or_else(|| {
-        let message = format!("gives more than {BUCKETS_MAX} buckets; ask for a shorter window or longer buckets");
-        ApiError::invalid("every", message)
-    })?;
+    let (window, buckets) = cut(ctx, during, every, zone)?;
     Ok(Timeline { subject: subject(ctx, entry, country)?, every, zone, window, buckets })
 }
 
@@ -521,7 +493,7 @@ async fn breakdown(
     first: i32,
 ) -> Result<Vec<Share>, ApiError> {
     let entity = own_subject(ctx, entry, None)?.entity;
-    let first = page_size(first, ORIGINS_MAX)?;
+    let first = page_size(first, people::ORIGINS_MAX)?;
     let window = ctx.analytics().window(during.parse()?, chrono_tz::Tz::UTC);
     people::breakdown(ctx, &entity, by.into(), of.into(), window, first).await
 }
@@ -533,7 +505,7 @@ async fn top_markets(
     first: i32,
 ) -> Result<Vec<Market>, ApiError> {
     let entity = own_subject(ctx, entry, None)?.entity;
-    let first = page_size(first, ORIGINS_MAX)?;
+    let first = page_size(first, people::ORIGINS_MAX)?;
     let window = ctx.analytics().window(during.parse()?, chrono_tz::Tz::UTC);
     people::markets(ctx, &entity, window, first).await
 }
@@ -694,7 +666,7 @@ impl From<CatalogueEntry> for Measurable {
             EntityKind::Song => Song(entry).into(),
             EntityKind::Album => Album(entry).into(),
             EntityKind::Playlist => Playlist(entry).into(),
-            EntityKind::Artist | EntityKind::FeaturedArtist => Artist(entry).into(),
+            _ => Artist(entry).into(),
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod entity;
 pub mod event;
 pub mod metrics;
 pub mod people;
+pub mod platform;
 pub mod ranking;
 pub mod realtime;
 pub mod release;

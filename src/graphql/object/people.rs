@@ -23,6 +23,9 @@ use crate::{
     },
 };
 
+/// The longest list of parts or markets: there are 249 countries.
+pub const ORIGINS_MAX: usize = 300;
+
 /// A part of a number that is broken down.
 #[derive(Debug, Clone, SimpleObject)]
 pub struct Share {

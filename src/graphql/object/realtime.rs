@@ -60,17 +60,6 @@ impl Realtime {
     }
 }
 
-pub struct Platform;
-
-/// The whole platform. For admins.
-#[Object]
-impl Platform {
-    /// What happens right now, on all of the platform: each play once, whomever it is credited to.
-    async fn realtime(&self, ctx: &Context<'_>) -> Realtime {
-        Realtime::now(ctx, None, true)
-    }
-}
-
 /// The present, watched.
 #[derive(SimpleObject)]
 pub struct LiveRealtime {

@@ -7,19 +7,55 @@ use crate::{
     analytics::value_of,
     domain::{
         measure::{MeasureKey, Metric as DomainMetric, Need},
-        window::Window,
+        window::{self, DAY_MS, HOUR_MS, Window},
     },
     graphql::{
         context::ContextExt,
         error::ApiError,
         guard::forbidden,
-        input::{Granularity, Metric},
+        input::{Granularity, Metric, WindowInput},
         scalars::{DateTime, TimeZone},
     },
 };
 
 /// The most buckets of one timeline: a year of hours and some.
 pub const BUCKETS_MAX: usize = 10_000;
+
+/// About how many buckets a timeline will have; what it costs follows from it.
+pub fn bucket_estimate(during: &WindowInput, every: Granularity) -> usize {
+    let length_ms = match during {
+        WindowInput::Last(duration) => duration.ms,
+        WindowInput::Period(period) => period.length_ms_max(),
+        WindowInput::Between(span) => {
+            let ends = span.from.readable_ms().zip(span.to.readable_ms());
+            ends.map_or(0, |(from_ms, to_ms)| to_ms.saturating_sub(from_ms))
+        }
+    };
+    let bucket_ms = match every {
+        Granularity::Hour => HOUR_MS,
+        Granularity::Day => DAY_MS,
+        Granularity::Week => 7 * DAY_MS,
+        Granularity::Month => 28 * DAY_MS,
+        Granularity::Year => 365 * DAY_MS,
+    };
+    usize::try_from(length_ms / bucket_ms + 1).unwrap_or(0).min(BUCKETS_MAX)
+}
+
+/// The window that is asked for, cut into buckets.
+pub fn cut(
+    ctx: &Context<'_>,
+    during: WindowInput,
+    every: Granularity,
+    zone: TimeZone,
+) -> Result<(Window, Vec<Window>), ApiError> {
+    let window = ctx.analytics().window(during.parse()?, zone.0);
+    let granularity: window::Granularity = every.into();
+    let buckets = granularity.cut(window, zone.0, BUCKETS_MAX).ok_or_else(|| {
+        let message = format!("gives more than {BUCKETS_MAX} buckets; ask for a shorter window or longer buckets");
+        ApiError::invalid("every", message)
+    })?;
+    Ok((window, buckets))
+}
 
 /// A window cut into calendar buckets.
 pub struct Timeline {
@@ -101,8 +137,7 @@ impl Timeline {
             .fold(Need::default(), Need::union);
         let answers = self.load(ctx, need).await?;
         let now_ms = ctx.analytics().now_ms();
-        let granularity: crate::domain::window::Granularity = self.every.into();
-        let begins_one = |at_ms| granularity.starts_at(at_ms, self.zone.0);
+        let granularity: window::Granularity = self.every.into();
         Ok(self
             .buckets
             .iter()
@@ -110,7 +145,7 @@ impl Timeline {
             .map(|(bucket, metrics)| TimelinePoint {
                 start: DateTime::at(bucket.from_ms),
                 end: DateTime::at(bucket.to_ms),
-                is_complete: bucket.to_ms <= now_ms && begins_one(bucket.from_ms) && begins_one(bucket.to_ms),
+                is_complete: granularity.is_complete(*bucket, now_ms, self.zone.0),
                 metrics,
             })
             .collect())

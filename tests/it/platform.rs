@@ -1,0 +1,324 @@
+//! The platform as a whole, against a plain recount: random events, windows and zones.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Days, NaiveDate, TimeZone, Utc};
+use chrono_tz::Tz;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+
+use crate::{
+    on_every_database,
+    support::{App, T0, TestDatabase, app::Options},
+};
+
+const CASES: u64 = 4;
+const QUESTIONS: usize = 12;
+const DAY_MS: i64 = 24 * 3_600_000;
+const TYPES: [&str; 6] =
+    ["track.played", "user.logged_in", "user.registered", "ui.clicked", "track.liked", "order.paid"];
+const ZONES: [&str; 4] = ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/Los_Angeles"];
+
+fn random_event(random: &mut StdRng, number: usize) -> Value {
+    let event_type = TYPES[random.random_range(0..TYPES.len())];
+    let mut event = json!({
+        "id": format!("event-{number}"), "type": event_type, "occurredAt": T0 - random.random_range(0..45 * DAY_MS),
+    });
+    if ["track.played", "track.liked"].contains(&event_type) {
+        event["songId"] = json!(format!("song-{}", random.random_range(0..5)));
+        event["artistId"] = json!("artist-1");
+    }
+    if event_type == "order.paid" {
+        event["amount"] = json!(format!("{}.50", random.random_range(1..9)));
+        event["currency"] = json!(["EUR", "USD"][random.random_range(0..2)]);
+        event["artistId"] = json!("artist-1");
+    }
+    if event_type == "track.played" && random.random_range(0..2) == 0 {
+        event["playedMs"] = json!(random.random_range(0..90_000));
+    }
+    if event_type != "track.played" || random.random_range(0..5) > 0 {
+        event["userId"] = json!(format!("user-{}", random.random_range(0..12)));
+    }
+    if random.random_range(0..3) > 0 {
+        event["country"] = json!(["DE", "FR"][random.random_range(0..2)]);
+    }
+    if event_type != "order.paid" && random.random_range(0..10) == 0 {
+        event["count"] = json!(random.random_range(1..5));
+    }
+    event
+}
+
+fn at(event: &Value) -> i64 {
+    event["occurredAt"].as_i64().unwrap()
+}
+
+fn times(event: &Value) -> i64 {
+    event["count"].as_i64().unwrap_or(1)
+}
+
+/// The user of an event that stands for one.
+fn user(event: &Value) -> Option<&str> {
+    event["userId"].as_str().filter(|_| event["count"].is_null())
+}
+
+fn users<'a>(events: impl Iterator<Item = &'a Value>) -> usize {
+    events.filter_map(user).collect::<BTreeSet<_>>().len()
+}
+
+fn within(events: &[Value], from_ms: i64, to_ms: i64) -> impl Iterator<Item = &Value> {
+    events.iter().filter(move |event| (from_ms..to_ms).contains(&at(event)))
+}
+
+fn midnight(day: NaiveDate, zone: Tz) -> i64 {
+    zone.from_local_datetime(&day.and_hms_opt(0, 0, 0).unwrap()).earliest().unwrap().timestamp_millis()
+}
+
+fn text(at_ms: i64) -> String {
+    DateTime::<Utc>::from_timestamp_millis(at_ms).unwrap().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// Active users of a local day and of the stretches that end with it: of a day, 7, 28; the mean of 28 days by these.
+fn active(events: &[Value], day: NaiveDate, zone: Tz) -> ([usize; 3], Option<f64>) {
+    let after = day + Days::new(1);
+    let of = |days: u64| users(within(events, midnight(after - Days::new(days), zone), midnight(after, zone)));
+    let daily = |day: NaiveDate| users(within(events, midnight(day, zone), midnight(day + Days::new(1), zone)));
+    let sum: usize = (0..28).map(|before| daily(day - Days::new(before))).sum();
+    let monthly = of(28);
+    ([of(1), of(7), monthly], (monthly > 0).then(|| sum as f64 / 28.0 / monthly as f64))
+}
+
+fn assert_close(found: &Value, expected: Option<f64>, context: &str) {
+    match (found.as_f64(), expected) {
+        (Some(found), Some(expected)) => assert!((found - expected).abs() < 1e-9, "{context}: {found}, not {expected}"),
+        (found, expected) => assert_eq!(found, expected, "{context}"),
+    }
+}
+
+async fn check_active_users(app: &App, events: &[Value], random: &mut StdRng, context: &str) {
+    let zone_name = ZONES[random.random_range(0..ZONES.len())];
+    let zone: Tz = zone_name.parse().unwrap();
+    let last = DateTime::<Utc>::from_timestamp_millis(T0).unwrap().date_naive();
+    let day = last - Days::new(random.random_range(0..50));
+    let first = day - Days::new(random.random_range(0..20));
+    let during = format!(
+        r#"{{between: {{from: "{}", to: "{}"}}}}"#,
+        text(midnight(first, zone) + random.random_range(0..8) * 900_000),
+        text(midnight(day, zone) + random.random_range(1..90) * 900_000)
+    );
+    let context = format!("{context}, {zone_name}, {during}, {day}");
+    let query = format!(
+        r#"{{ platform {{
+            activeUsers(on: "{day}") {{ on daily {{ value }} weekly {{ value }} monthly {{ value }} stickiness }}
+            activeUsersTimeline(during: {during}, timeZone: "{zone_name}") {{
+                start users {{ value }} weekly {{ value }} monthly {{ value }} stickiness }}
+            weeks: activeUsersTimeline(during: {during}, every: WEEK, timeZone: "{zone_name}") {{
+                start end users {{ value }} monthly {{ value }} }}
+        }} }}"#
+    );
+    let data = app.ask(&query).await;
+    let told = &data["platform"]["activeUsers"];
+    let (expected, stickiness) = active(events, day, Tz::UTC);
+    let found =
+        [&told["daily"], &told["weekly"], &told["monthly"]].map(|count| count["value"].as_u64().unwrap() as usize);
+    assert_eq!(found, expected, "{context}");
+    assert_close(&told["stickiness"], stickiness, &context);
+    let points = data["platform"]["activeUsersTimeline"].as_array().unwrap();
+    let days: Vec<NaiveDate> = first.iter_days().take_while(|one| *one <= day).collect();
+    assert_eq!(points.len(), days.len(), "{context}");
+    for (point, day) in points.iter().zip(days) {
+        assert_eq!(point["start"], text(midnight(day, zone)), "{context}");
+        let (expected, stickiness) = active(events, day, zone);
+        let counts = [&point["users"], &point["weekly"], &point["monthly"]];
+        assert_eq!(counts.map(|count| count["value"].as_u64().unwrap() as usize), expected, "{context}: {point}");
+        assert_close(&point["stickiness"], stickiness, &context);
+    }
+    for week in data["platform"]["weeks"].as_array().unwrap() {
+        let ms = |field: &str| DateTime::parse_from_rfc3339(week[field].as_str().unwrap()).unwrap().timestamp_millis();
+        assert_eq!(week["users"]["value"], users(within(events, ms("start"), ms("end"))), "{context}: {week}");
+        let last = zone.timestamp_millis_opt(ms("end") - 1).unwrap().date_naive();
+        assert_eq!(week["monthly"]["value"], active(events, last, zone).0[2], "{context}: {week}");
+    }
+}
+
+async fn check_usage(app: &App, events: &[Value], random: &mut StdRng, context: &str) {
+    let unit = [900_000, DAY_MS][random.random_range(0..2)];
+    let midnight = T0 - T0.rem_euclid(DAY_MS);
+    let from_ms = midnight - random.random_range(1..40 * DAY_MS / unit) * unit;
+    let to_ms = from_ms + random.random_range(1..30 * DAY_MS / unit) * unit;
+    let during = format!(r#"{{between: {{from: "{}", to: "{}"}}}}"#, text(from_ms), text(to_ms));
+    let context = format!("{context}, {during}");
+    let query = format!(
+        "{{ platform {{
+            featureUsage(during: {during}) {{ type events users {{ value }} share }}
+            logins(during: {during}, every: WEEK) {{ logins users {{ value }} frequency points {{ start end events users {{ value }} }} }}
+            registrations(during: {during}, every: MONTH) {{ start end events users {{ value }} }}
+            metrics(during: {during}) {{ plays streams likes purchases listeners {{ value }} likers {{ value }} revenue {{ currency gross }} }}
+            breakdown(by: COUNTRY, of: PLAYS, during: {during}) {{ key value }}
+        }} }}"
+    );
+    let platform = app.ask(&query).await["platform"].clone();
+    let inside: Vec<&Value> = within(events, from_ms, to_ms).collect();
+    let count = |keep: &dyn Fn(&Value) -> bool| -> i64 {
+        inside.iter().filter(|event| keep(event)).map(|event| times(event)).sum()
+    };
+    let all = count(&|_| true);
+    let mut expected: Vec<(i64, &str)> = TYPES
+        .iter()
+        .map(|name| (-count(&|event| event["type"] == *name), *name))
+        .filter(|(count, _)| *count != 0)
+        .collect();
+    expected.sort_unstable();
+    let usage = platform["featureUsage"].as_array().unwrap();
+    assert_eq!(usage.len(), expected.len(), "{context}: {usage:?}");
+    for (told, (negative, name)) in usage.iter().zip(&expected) {
+        let of_type = inside.iter().copied().filter(|event| event["type"] == *name);
+        let whole = json!([told["type"], told["events"], told["users"]["value"]]);
+        assert_eq!(whole, json!([name, -negative, users(of_type)]), "{context}");
+        assert_close(&told["share"], Some(-*negative as f64 / all as f64), &context);
+    }
+    let logins = &platform["logins"];
+    let of_type = |name: &'static str| inside.iter().copied().filter(move |event| event["type"] == name);
+    let (events_in, users_in) = (count(&|event| event["type"] == "user.logged_in"), users(of_type("user.logged_in")));
+    assert_eq!(json!([logins["logins"], logins["users"]["value"]]), json!([events_in, users_in]), "{context}");
+    assert_close(&logins["frequency"], (users_in > 0).then(|| events_in as f64 / users_in as f64), &context);
+    for (points, name) in [(&logins["points"], "user.logged_in"), (&platform["registrations"], "user.registered")] {
+        let mut sum = 0;
+        for point in points.as_array().unwrap() {
+            let ms =
+                |field: &str| DateTime::parse_from_rfc3339(point[field].as_str().unwrap()).unwrap().timestamp_millis();
+            let inside: Vec<&Value> =
+                within(events, ms("start"), ms("end")).filter(|event| event["type"] == name).collect();
+            let counted: i64 = inside.iter().map(|event| times(event)).sum();
+            sum += counted;
+            let told = json!([point["events"], point["users"]["value"]]);
+            assert_eq!(told, json!([counted, users(inside.into_iter())]), "{context}: {point}");
+        }
+        assert_eq!(sum, count(&|event| event["type"] == name), "{context}: {name}");
+    }
+    let metrics = &platform["metrics"];
+    let is_play = |event: &Value| event["type"] == "track.played";
+    let is_stream = |event: &Value| is_play(event) && event["playedMs"].as_i64().is_none_or(|played| played >= 30_000);
+    let mut gross: BTreeMap<&str, i64> = BTreeMap::new();
+    for event in of_type("order.paid") {
+        // In halves of a unit: "3.50" is 7.
+        let amount = (event["amount"].as_str().unwrap().parse::<f64>().unwrap() * 2.0) as i64;
+        *gross.entry(event["currency"].as_str().unwrap()).or_default() += amount;
+    }
+    let told: BTreeMap<&str, i64> = metrics["revenue"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|part| {
+            (part["currency"].as_str().unwrap(), (part["gross"].as_str().unwrap().parse::<f64>().unwrap() * 2.0) as i64)
+        })
+        .collect();
+    assert_eq!(told, gross, "{context}");
+    let told = json!([
+        metrics["plays"],
+        metrics["streams"],
+        metrics["likes"],
+        metrics["purchases"],
+        metrics["listeners"]["value"],
+        metrics["likers"]["value"]
+    ]);
+    let expected = json!([
+        count(&is_play),
+        count(&is_stream),
+        count(&|event| event["type"] == "track.liked"),
+        count(&|event| event["type"] == "order.paid"),
+        users(inside.iter().copied().filter(|event| is_stream(event))),
+        users(of_type("track.liked")),
+    ]);
+    assert_eq!(told, expected, "{context}");
+    let mut countries: BTreeMap<String, i64> = BTreeMap::new();
+    for event in inside.iter().filter(|event| is_play(event)) {
+        *countries.entry(event["country"].as_str().unwrap_or("UNKNOWN").to_owned()).or_default() += times(event);
+    }
+    let parts = platform["breakdown"].as_array().unwrap().iter();
+    let told: BTreeMap<String, i64> =
+        parts.map(|part| (part["key"].as_str().unwrap().to_owned(), part["value"].as_f64().unwrap() as i64)).collect();
+    assert_eq!(told, countries, "{context}");
+}
+
+async fn check_cases(first_seed: u64, database: impl AsyncFn() -> Option<TestDatabase>) {
+    for seed in first_seed..first_seed + CASES {
+        let Some(database) = database().await else { return };
+        let mut random = StdRng::seed_from_u64(seed);
+        let events: Vec<Value> = (0..240).map(|number| random_event(&mut random, number)).collect();
+        let app = App::start_with(&database, Options::at(T0)).await;
+        for (batch, number) in events.chunks(80).zip(1..) {
+            app.record(batch).await;
+            // Answers do not depend on what is merged.
+            if random.random_range(0..2) == 0 {
+                app.merge_audience().await;
+            }
+            let events = &events[..80 * number];
+            for _ in 0..QUESTIONS / 3 {
+                let context = format!("seed {seed}, batch {number}");
+                check_active_users(&app, events, &mut random, &context).await;
+                check_usage(&app, events, &mut random, &context).await;
+            }
+        }
+        app.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_platforms_numbers_equal_a_plain_recount_on_sqlite() {
+    check_cases(0, async || Some(TestDatabase::sqlite())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_platforms_numbers_equal_a_plain_recount_on_postgres() {
+    check_cases(100, TestDatabase::postgres).await;
+}
+
+on_every_database!(an_operator_chooses_what_makes_a_user_active, |database| {
+    let options = Options::at(T0).set("ACTIVE_EVENT_TYPES", "track.played, user.logged_in");
+    let app = App::start_with(&database, options).await;
+    let event = |id: &str, event_type: &str, user: &str| json!({"id": id, "type": event_type, "occurredAt": T0 - 1_000, "userId": user, "songId": "song-1"});
+    app.record(&[
+        event("1", "track.played", "u1"),
+        event("2", "user.logged_in", "u2"),
+        event("3", "ui.clicked", "u3"),
+        event("4", "user.logged_in", "u1"),
+    ])
+    .await;
+    for _ in 0..2 {
+        let data = app.ask("{ platform { activeUsers { daily { value isExact isProvisional } } } }").await;
+        let expected = json!({"value": 2, "isExact": true, "isProvisional": true});
+        assert_eq!(data["platform"]["activeUsers"]["daily"], expected);
+        app.merge_audience().await;
+    }
+    app.stop().await;
+});
+
+on_every_database!(an_empty_platform_has_zeros_and_bad_questions_are_refused, |database| {
+    let app = App::start_with(&database, Options::at(T0)).await;
+    let data = app
+        .ask(
+            "{ platform { activeUsers { daily { value } stickiness } featureUsage { type } logins { frequency }
+                activeUsersTimeline(during: {last: \"P2D\"}) { users { value } } } }",
+        )
+        .await;
+    let platform = &data["platform"];
+    assert_eq!(platform["activeUsers"], json!({"daily": {"value": 0}, "stickiness": null}));
+    assert_eq!(platform["featureUsage"], json!([]));
+    assert_eq!(platform["logins"]["frequency"], json!(null));
+    assert!(platform["activeUsersTimeline"].as_array().unwrap().iter().all(|point| point["users"]["value"] == 0));
+    for (field, told) in [
+        ("activeUsersTimeline(every: HOUR) { start }", "every"),
+        ("activeUsers(on: \"2200-01-01\") { on }", "on"),
+        ("featureUsage(first: 0) { type }", "first"),
+        ("featureUsage(first: 201) { type }", "first"),
+        ("activeUsersTimeline(during: {last: \"P30000D\"}) { start }", "during"),
+        ("logins(during: {last: \"P30000D\"}, every: HOUR) { logins }", "every"),
+        ("breakdown(by: COUNTRY, first: 301) { key }", "first"),
+    ] {
+        let answer = app.graphql(Some(&app.admin()), &format!("{{ platform {{ {field} }} }}"), json!({})).await;
+        let error = &answer["errors"][0];
+        assert_eq!(error["extensions"]["code"], "BAD_USER_INPUT", "{field}: {answer}");
+        assert_eq!(error["extensions"]["field"], told, "{field}: {answer}");
+    }
+    app.stop().await;
+});
