@@ -26,6 +26,17 @@ use crate::{
 pub const MONTH_DAYS: usize = 28;
 const WEEK_DAYS: usize = 7;
 
+/// Whoever did something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// Anything that makes a user active.
+    Active,
+    /// An event of this type.
+    Did(String),
+    /// A stream of this.
+    ListenersOf(EntityRef),
+}
+
 /// Distinct active users that end with one calendar day.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ActiveUsers {
@@ -113,48 +124,62 @@ impl Analytics {
     }
 
     /// Who was active on calendar days in a row, which may be those of any zone.
-    ///
-    /// Source: stored sets of users by type of event and UTC day; of days that a zone cuts, by quarter-hour.
     pub async fn active_days(&self, days: Vec<Window>) -> Result<ActiveDays, DbError> {
-        let narrowed: Vec<Window> = days.iter().map(|day| self.within_events(*day)).collect();
-        let whole = Window {
-            from_ms: days.first().map_or(0, |day| day.from_ms),
-            to_ms: days.last().map_or(0, |day| day.to_ms),
-        };
-        let mut types = self.event_types(whole, usize::MAX).await?;
-        types.retain(|(event_type, _)| self.is_activity(event_type));
-        let mut asked = Asked::by(Dimension::Country, Parts::of(&[Part::Actor]));
-        let mut touched: HashSet<(i64, Piece)> = HashSet::new();
-        for (day, piece) in narrowed.iter().flat_map(|day| pieces(*day)) {
-            for (event_type, _) in &types {
-                let of_piece = if piece == Piece::Whole { &mut asked.listeners } else { &mut asked.detail };
-                of_piece.insert((event_type.clone(), day));
-            }
-            touched.insert((day, piece));
+        let sets = self.people_within(&days, &Who::Active).await?;
+        Ok(ActiveDays { days, sets })
+    }
+
+    /// Whoever did something, in each of some windows in a row.
+    ///
+    /// Source: stored sets of users by type of event, or of listeners by entity, and UTC day; of days that a window
+    /// cuts, by quarter-hour.
+    pub(super) async fn people_within(&self, windows: &[Window], who: &Who) -> Result<Vec<RoaringBitmap>, DbError> {
+        let windows: Vec<Window> = windows.iter().map(|window| self.within_events(*window)).collect();
+        let (of, part) = self.people_of(&windows, who).await?;
+        let mut asked = Asked::by(Dimension::Country, Parts::of(&[part]));
+        let touched: HashSet<(i64, Piece)> = windows.iter().flat_map(|window| pieces(*window)).collect();
+        for (day, piece) in &touched {
+            let of_piece = if *piece == Piece::Whole { &mut asked.listeners } else { &mut asked.detail };
+            of_piece.extend(of.iter().map(|entity| (entity.clone(), *day)));
         }
         let found = self.days(asked).await?;
         let mut sets: HashMap<(i64, Piece), RoaringBitmap> = HashMap::with_capacity(touched.len());
         for (day, piece) in touched {
             let mut all = RoaringBitmap::new();
-            for (event_type, _) in &types {
-                let key = (event_type.clone(), day);
+            for entity in &of {
+                let key = (entity.clone(), day);
                 if piece == Piece::Whole {
                     found.listeners.get(&key).into_iter().for_each(|set| all |= set);
                 } else if let Some(entity_day) = found.detail.get(&key) {
                     let mut met = Vec::new();
                     for cell in entity_day.cells(Dimension::Country) {
-                        meet(&mut met, cell, Part::Actor, &piece);
+                        meet(&mut met, cell, part, &piece);
                     }
                     all |= set_of(met);
                 }
             }
             sets.insert((day, piece), all);
         }
-        let set = |window: &Window| {
-            pieces(*window).filter_map(|key| sets.get(&key)).fold(RoaringBitmap::new(), |all, set| all | set)
+        let of_window = |window: &Window| {
+            let found = pieces(*window).filter_map(|key| sets.get(&key));
+            found.fold(RoaringBitmap::new(), |all, set| all | set)
         };
-        let sets = narrowed.iter().map(set).collect();
-        Ok(ActiveDays { days, sets })
+        Ok(windows.iter().map(of_window).collect())
+    }
+
+    /// Whose days hold them, and as what.
+    async fn people_of(&self, windows: &[Window], who: &Who) -> Result<(Vec<EntityRef>, Part), DbError> {
+        Ok(match who {
+            Who::Active => {
+                let (from, to) =
+                    (windows.iter().map(|one| one.from_ms).min(), windows.iter().map(|one| one.to_ms).max());
+                let whole = Window { from_ms: from.unwrap_or(0), to_ms: to.unwrap_or(0) };
+                let types = self.event_types(whole, usize::MAX).await?.into_iter().map(|(event_type, _)| event_type);
+                (types.filter(|event_type| self.is_activity(event_type)).collect(), Part::Actor)
+            }
+            Who::Did(event_type) => (vec![EntityRef::event_type(event_type)], Part::Actor),
+            Who::ListenersOf(entity) => (vec![self.merges.canonical(entity)], Part::Listener),
+        })
     }
 
     /// Whether who does this is active.

@@ -11,13 +11,14 @@ mod origins;
 mod people;
 mod ranking;
 mod releases;
+mod retention;
 mod trending;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono_tz::Tz;
 
-pub use active_users::{ActiveUsers, MONTH_DAYS};
+pub use active_users::{ActiveUsers, MONTH_DAYS, Who};
 pub use audience::{
     ACTIVE_DAYS, AUDIENCE_DAYS, Audience, AudienceQuestion, AudienceThresholds, Overlap, REACTIVATED_DAYS,
 };
@@ -25,6 +26,7 @@ pub use countries::{CountryPass, InCountry};
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
 pub use ranking::{PAGES_DEPTH, Place, PlaceKey, PositionKey, RankedEntity, RankingList, Totals, value_of};
 pub use releases::{RELEASE_DAYS_MAX, ReleaseCurve, ReleaseQuestion, Releases};
+pub use retention::{Cohort, RetentionQuestion};
 pub use trending::{TRENDING_MAX, Trending, TrendingQuestion};
 
 use crate::{

@@ -68,14 +68,6 @@ impl Window {
         (Grain::Day.bucket_of(self.to_ms - 1) - Grain::Day.bucket_of(self.from_ms)) / DAY_MS + 1
     }
 
-    /// The same with the calendar days of a zone that it cuts as a whole.
-    pub fn widened_to_days(self, zone: Tz) -> Self {
-        let day = Granularity::Day;
-        let from_ms = midnight(local_date(self.from_ms, zone), zone);
-        let to_ms = if self.to_ms <= from_ms { from_ms } else { day.next_boundary(self.to_ms - 1, zone) };
-        Self { from_ms, to_ms }
-    }
-
     /// The window of the same length immediately before.
     pub fn previous(self) -> Self {
         Self { from_ms: self.from_ms - self.length_ms(), to_ms: self.from_ms }
@@ -183,6 +175,13 @@ impl Granularity {
     /// Whether a calendar bucket of this granularity begins at `at_ms`.
     pub fn starts_at(self, at_ms: i64, zone: Tz) -> bool {
         self.next_boundary(at_ms - QUARTER_MS, zone) == at_ms
+    }
+
+    /// A window with the buckets that it cuts as a whole; a bucket is a day or longer.
+    pub fn widened(self, window: Window, zone: Tz) -> Window {
+        let from_ms = midnight(self.start_date(local_date(window.from_ms, zone)), zone);
+        let to_ms = if window.to_ms <= from_ms { from_ms } else { self.next_boundary(window.to_ms - 1, zone) };
+        Window { from_ms, to_ms }
     }
 
     /// Whether a bucket is a whole calendar bucket that has ended: not cut by a window, not still growing.

@@ -43,6 +43,7 @@ const NOT_METRICS: &[&str] = &[
     "ReleasePoint.day",
     "Share.share",
     "Share.value",
+    "RetentionCell.period",
     "Song.durationMs",
     "UniqueCount.lower",
     "UniqueCount.upper",

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Days, NaiveDate, TimeZone, Utc};
+use chrono::{DateTime, Datelike, Days, NaiveDate, TimeZone, Utc};
 use chrono_tz::Tz;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -240,6 +240,95 @@ async fn check_usage(app: &App, events: &[Value], random: &mut StdRng, context: 
     assert_eq!(told, countries, "{context}");
 }
 
+/// The first instant of the period that holds a local day, and of the one after it.
+fn period(day: NaiveDate, every: &str, zone: Tz) -> (i64, i64) {
+    let (first, next) = match every {
+        "DAY" => (day, day + Days::new(1)),
+        "WEEK" => {
+            let monday = day - Days::new(u64::from(day.weekday().num_days_from_monday()));
+            (monday, monday + Days::new(7))
+        }
+        _ => {
+            let first = day.with_day(1).unwrap();
+            (first, first + chrono::Months::new(1))
+        }
+    };
+    (midnight(first, zone), midnight(next, zone))
+}
+
+async fn check_retention(app: &App, events: &[Value], random: &mut StdRng, context: &str) {
+    let zone_name = ZONES[random.random_range(0..ZONES.len())];
+    let zone: Tz = zone_name.parse().unwrap();
+    let pick = |random: &mut StdRng, some: &[&'static str]| some[random.random_range(0..some.len())];
+    let every = pick(random, &["DAY", "WEEK", "WEEK", "MONTH"]);
+    let (mode, song) = (pick(random, &["ON_PERIOD", "ROLLING"]), random.random_range(0..3) == 0);
+    let events_of = |random: &mut StdRng| {
+        if song { None } else { [None, Some("user.registered"), Some("track.liked")][random.random_range(0..3)] }
+    };
+    let (start, back) = (events_of(random), events_of(random));
+    let from_ms = T0 - random.random_range(1..45 * DAY_MS);
+    let to_ms = from_ms + random.random_range(1..30 * DAY_MS);
+    let mut arguments = format!(
+        r#"cohortBy: {every}, mode: {mode}, periods: 6, timeZone: "{zone_name}", during: {{between: {{from: "{}", to: "{}"}}}}"#,
+        text(from_ms),
+        text(to_ms)
+    );
+    for (name, event_type) in [("startEvent", start), ("returnEvent", back)] {
+        arguments.extend(event_type.map(|event_type| format!(r#", {name}: "{event_type}""#)));
+    }
+    let of = if song { r#"song(id: "song-1")"# } else { "platform" };
+    let context = format!("{context}: {of} {arguments}");
+    let query = format!(
+        "{{ {of} {{ retention({arguments}) {{ cohorts {{ start end size {{ value }} cells {{ period users rate }} }} }} }} }}"
+    );
+    let answer = app.ask(&query).await;
+    let field = if song { "song" } else { "platform" };
+    if answer[field].is_null() {
+        return;
+    }
+    let is_stream = |event: &Value| {
+        let is_play = event["type"] == "track.played" && event["songId"] == "song-1";
+        is_play && event["playedMs"].as_i64().is_none_or(|played| played >= 30_000)
+    };
+    let did = |event: &Value, event_type: Option<&str>| match event_type {
+        _ if song => is_stream(event),
+        Some(event_type) => event["type"] == event_type,
+        None => true,
+    };
+    let local = |at_ms: i64| zone.timestamp_millis_opt(at_ms).unwrap().date_naive();
+    let mut first: BTreeMap<&str, i64> = BTreeMap::new();
+    for (user, event) in events.iter().filter(|event| did(event, start)).filter_map(|event| Some((user(event)?, event)))
+    {
+        let began = first.entry(user).or_insert(i64::MAX);
+        *began = (*began).min(at(event));
+    }
+    let cohorts = answer[field]["retention"]["cohorts"].as_array().unwrap();
+    let mut expected_start = period(local(from_ms.div_euclid(900_000) * 900_000), every, zone).0;
+    for cohort in cohorts {
+        let ms =
+            |field: &str| DateTime::parse_from_rfc3339(cohort[field].as_str().unwrap()).unwrap().timestamp_millis();
+        let (start_ms, end_ms) = (ms("start"), ms("end"));
+        assert_eq!((start_ms, end_ms), period(local(expected_start), every, zone), "{context}");
+        expected_start = end_ms;
+        let members: BTreeSet<&str> =
+            first.iter().filter(|(_, began)| (start_ms..end_ms).contains(*began)).map(|(user, _)| *user).collect();
+        assert_eq!(cohort["size"]["value"], members.len(), "{context}: {cohort}");
+        let (mut cell_start, mut cell_end) = (start_ms, end_ms);
+        for (cell, number) in cohort["cells"].as_array().unwrap().iter().zip(0..) {
+            let to_ms = if mode == "ROLLING" { i64::MAX } else { cell_end };
+            let returned = within(events, cell_start, to_ms).filter(|event| did(event, back)).filter_map(user);
+            let returned = returned.filter(|user| members.contains(user)).collect::<BTreeSet<_>>().len();
+            let users = (cell_end <= T0).then_some(returned);
+            assert_eq!(json!([cell["period"], cell["users"]]), json!([number, users]), "{context}: {cohort}");
+            let rate = users.filter(|_| !members.is_empty()).map(|users| users as f64 / members.len() as f64);
+            assert_close(&cell["rate"], rate, &context);
+            (cell_start, cell_end) = period(local(cell_end), every, zone);
+        }
+        assert_eq!(cohort["cells"].as_array().unwrap().len(), 7, "{context}");
+    }
+    assert!(!cohorts.is_empty(), "{context}");
+}
+
 async fn check_cases(first_seed: u64, database: impl AsyncFn() -> Option<TestDatabase>) {
     for seed in first_seed..first_seed + CASES {
         let Some(database) = database().await else { return };
@@ -257,6 +346,8 @@ async fn check_cases(first_seed: u64, database: impl AsyncFn() -> Option<TestDat
                 let context = format!("seed {seed}, batch {number}");
                 check_active_users(&app, events, &mut random, &context).await;
                 check_usage(&app, events, &mut random, &context).await;
+                check_retention(&app, events, &mut random, &context).await;
+                check_retention(&app, events, &mut random, &context).await;
             }
         }
         app.stop().await;
@@ -314,6 +405,9 @@ on_every_database!(an_empty_platform_has_zeros_and_bad_questions_are_refused, |d
         ("activeUsersTimeline(during: {last: \"P30000D\"}) { start }", "during"),
         ("logins(during: {last: \"P30000D\"}, every: HOUR) { logins }", "every"),
         ("breakdown(by: COUNTRY, first: 301) { key }", "first"),
+        ("retention(cohortBy: HOUR) { mode }", "cohortBy"),
+        ("retention(periods: 0) { mode }", "periods"),
+        ("retention(periods: 101) { mode }", "periods"),
     ] {
         let answer = app.graphql(Some(&app.admin()), &format!("{{ platform {{ {field} }} }}"), json!({})).await;
         let error = &answer["errors"][0];

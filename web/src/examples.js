@@ -12,6 +12,7 @@ import liveRealtime from './examples/9-live-realtime.graphql';
 import catalogue from './examples/10-catalogue.graphql';
 import definitions from './examples/11-definitions.graphql';
 import trending from './examples/12-trending.graphql';
+import platform from './examples/13-platform.graphql';
 
 export const exampleTabs = [
   welcome,
@@ -26,4 +27,5 @@ export const exampleTabs = [
   catalogue,
   definitions,
   trending,
+  platform,
 ].map((query) => ({ query }));

@@ -15,10 +15,12 @@ use super::{
     ranking::{Rank, RankedAlbum, RankedSong, require_rankable},
     realtime::Realtime,
     release::{self, ReleaseComparison},
+    retention::{AskedRetention, RetentionMode, RetentionTable},
     timeline::{Timeline, bucket_estimate, cut},
     works::AskedWorks,
 };
 use crate::{
+    analytics::Who,
     domain::{
         catalogue::CatalogueEntry,
         counting::Part,
@@ -231,6 +233,26 @@ measurables! {
         ) -> Result<Option<Audience>, ApiError> {
             let subject = own_subject(ctx, &self.0, country)?;
             people::audience(ctx, &subject.entity, subject.country, on).await
+        }
+
+        /// Which listeners come back: cohorts by the period of their first stream. For the artist and admins.
+        #[graphql(complexity = "100 + bucket_estimate(&during, cohort_by).saturating_mul(child_complexity) / 10")]
+        pub async fn retention(
+            &self,
+            ctx: &Context<'_>,
+            #[graphql(desc = "The cohorts of the periods that begin in it.", default_with = "WindowInput::days(84)")]
+            during: WindowInput,
+            #[graphql(desc = "How long a period is, a day or more.", default_with = "Granularity::Week")]
+            cohort_by: Granularity,
+            #[graphql(desc = "When somebody has come back.", default_with = "RetentionMode::OnPeriod")]
+            mode: RetentionMode,
+            #[graphql(desc = "How many periods after a cohort's own, 1 to 100.", default = 12)] periods: i32,
+            #[graphql(desc = "The zone whose calendar cuts the periods.", default_with = "TimeZone::UTC")]
+            time_zone: TimeZone,
+        ) -> Result<RetentionTable, ApiError> {
+            let who = Who::ListenersOf(own_subject(ctx, &self.0, None)?.entity);
+            let (start, back, zone) = (who.clone(), who, time_zone);
+            AskedRetention { start, back, cohort_by, during, mode, periods, zone }.answer(ctx).await
         }
 
         /// Where it stands among all of its kind, in the order of `ranking`. Metrics that are not public are for

@@ -10,6 +10,7 @@ pub mod platform;
 pub mod ranking;
 pub mod realtime;
 pub mod release;
+pub mod retention;
 pub mod timeline;
 pub mod trending;
 pub mod viewer;

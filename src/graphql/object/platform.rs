@@ -6,10 +6,11 @@ use super::{
     metrics::{Freshness, Metrics, Subject, UniqueCount, need_of, ratio},
     people::{self, Share},
     realtime::Realtime,
+    retention::{AskedRetention, RetentionMode, RetentionTable},
     timeline::{BUCKETS_MAX, Timeline, bucket_estimate, cut},
 };
 use crate::{
-    analytics::{ActiveUsers as Active, MONTH_DAYS},
+    analytics::{ActiveUsers as Active, MONTH_DAYS, Who},
     domain::{
         counting::{Counter, Part, Parts},
         entity::EntityRef,
@@ -220,10 +221,10 @@ impl Platform {
             return Err(ApiError::invalid("every", "must be DAY, WEEK, MONTH or YEAR"));
         }
         let zone = time_zone.0;
-        let asked = ctx.analytics().window(during.parse()?, zone).widened_to_days(zone);
+        let asked = window::Granularity::Day.widened(ctx.analytics().window(during.parse()?, zone), zone);
         // The first buckets' 28 days begin before the window. An hour more than 27 days: clocks may have changed.
         let earlier = Window { from_ms: asked.from_ms - (MONTH_DAYS as i64 - 1) * DAY_MS - HOUR_MS, ..asked };
-        let days = calendar_days(earlier.widened_to_days(zone), zone)?;
+        let days = calendar_days(window::Granularity::Day.widened(earlier, zone), zone)?;
         let active = ctx.analytics().active_days(days.clone()).await?;
         let rolling = active.rolling();
         let granularity: window::Granularity = every.into();
@@ -282,6 +283,34 @@ impl Platform {
             frequency: ratio(logins, users),
             points,
         })
+    }
+
+    /// Which users come back: cohorts by the period in which they were first active, or first did what `startEvent`
+    /// names; who did it before the first cohort is in none. Source: sets of users by day.
+    #[graphql(complexity = "100 + bucket_estimate(&during, cohort_by).saturating_mul(child_complexity) / 10")]
+    #[expect(clippy::too_many_arguments, reason = "each is an argument of the field")]
+    async fn retention(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(
+            desc = "The cohorts of the periods that begin in this stretch.",
+            default_with = "WindowInput::days(84)"
+        )]
+        during: WindowInput,
+        #[graphql(desc = "How long a period is, a day or more.", default_with = "Granularity::Week")]
+        cohort_by: Granularity,
+        #[graphql(desc = "When somebody has come back.", default_with = "RetentionMode::OnPeriod")] mode: RetentionMode,
+        #[graphql(desc = "How many periods after a cohort's own, 1 to 100.", default = 12)] periods: i32,
+        #[graphql(desc = "The type of event that begins, such as `user.registered`; any activity if left out.")]
+        start_event: Option<String>,
+        #[graphql(desc = "The type of event that counts as coming back; any activity if left out.")]
+        return_event: Option<String>,
+        #[graphql(desc = "The zone whose calendar cuts the periods.", default_with = "TimeZone::UTC")]
+        time_zone: TimeZone,
+    ) -> Result<RetentionTable, ApiError> {
+        let who = |event_type: Option<String>| event_type.map_or(Who::Active, Who::Did);
+        let (start, back, zone) = (who(start_event), who(return_event), time_zone);
+        AskedRetention { start, back, cohort_by, during, mode, periods, zone }.answer(ctx).await
     }
 
     /// How much each type of event happened, most events first, then by name.
