@@ -24,6 +24,8 @@ use crate::{
 
 const DASHBOARD: &str = include_str!("../documents/dashboard.graphql");
 const ARTIST: &str = include_str!("../documents/artist.graphql");
+const ACTIVE_USERS: &str = include_str!("../documents/active-users.graphql");
+const RETENTION: &str = include_str!("../documents/retention.graphql");
 const RANKING: &str = include_str!("../documents/ranking.graphql");
 const PAGE: &str = include_str!("../documents/page.graphql");
 
@@ -35,7 +37,7 @@ const REQUESTS: usize = 4_096;
 const SAMPLE_BYTES: usize = 400;
 
 /// Measure GraphQL queries: an artist's dashboard, their own page with audience and markets, a ranking, a page of
-/// 50 artists.
+/// 50 artists, active users, retention.
 ///
 /// Every connection asks its next question as soon as the last one is answered. The ranking is asked once
 /// before anything else has warmed the server (restart it for a truly cold number), then repeatedly. With
@@ -73,12 +75,14 @@ pub struct Options {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 enum Question {
     Ranking,
     Dashboard,
     Artist,
     Page,
+    ActiveUsers,
+    Retention,
 }
 
 #[derive(Serialize)]
@@ -120,6 +124,14 @@ pub async fn run(target: &Target, options: &Options) -> Result<Value, BenchError
     if wants(Question::Artist) {
         let bodies = artist_bodies(ARTIST, options.artists_sampled);
         results["artist"] = json!(measure(target, options, "artist", bodies).await?);
+    }
+    for (question, name, document) in [
+        (Question::ActiveUsers, "activeUsers", ACTIVE_USERS),
+        (Question::Retention, "retention", RETENTION),
+    ] {
+        if wants(question) {
+            results[name] = json!(measure(target, options, name, vec![body(document, &json!({}))]).await?);
+        }
     }
     if wants(Question::Page) {
         let bodies = page_bodies(options.artists_sampled);
