@@ -125,10 +125,9 @@ pub async fn run(target: &Target, options: &Options) -> Result<Value, BenchError
         let bodies = artist_bodies(ARTIST, options.artists_sampled);
         results["artist"] = json!(measure(target, options, "artist", bodies).await?);
     }
-    for (question, name, document) in [
-        (Question::ActiveUsers, "activeUsers", ACTIVE_USERS),
-        (Question::Retention, "retention", RETENTION),
-    ] {
+    for (question, name, document) in
+        [(Question::ActiveUsers, "activeUsers", ACTIVE_USERS), (Question::Retention, "retention", RETENTION)]
+    {
         if wants(question) {
             results[name] = json!(measure(target, options, name, vec![body(document, &json!({}))]).await?);
         }

@@ -221,7 +221,7 @@ async fn verify_fails_where_numbers_differ_and_rebuild_mends_them() {
     .unwrap();
     run(path, &database, 0, &["import", "one.ndjson"]);
     let connection = database.connect().await;
-    connection.execute_unprepared("UPDATE rollup SET likes = 5 WHERE grain = 1").await.unwrap();
+    connection.execute_unprepared("UPDATE rollup SET likes = 5 WHERE grain = 1 AND entity_kind = 1").await.unwrap();
     connection.close().await.unwrap();
     let said = run(path, &database, 1, &["verify"]);
     assert!(
