@@ -8,7 +8,10 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 
-use crate::support::{App, T0, TestDatabase, app::Options};
+use crate::{
+    on_every_database,
+    support::{App, T0, TestDatabase, app::Options},
+};
 
 const CASES: u64 = 6;
 /// Questions are asked after each.
@@ -217,6 +220,37 @@ async fn check_case(seed: u64, shape: Shape, database: TestDatabase) {
     }
     app.stop().await;
 }
+
+on_every_database!(who_leads_on_no_day_can_lead_over_several, |database| {
+    let app = App::start_with(&database, Options::at(T0).set("DAY_LEADERS", 100)).await;
+    let (monday, tuesday) = (T0 - 3 * DAY_MS, T0 - 2 * DAY_MS);
+    let plays = |song: String, day: i64, count: i64| {
+        let id = format!("{song} on {day}");
+        json!({"id": id, "type": "track.played", "occurredAt": day, "songId": song, "count": count})
+    };
+    let mut events: Vec<Value> = Vec::new();
+    for number in 0..100 {
+        events.push(plays(format!("of-monday-{number}"), monday, 8));
+        events.push(plays(format!("of-tuesday-{number}"), tuesday, 8));
+    }
+    for (number, day) in [(1, monday), (1, tuesday), (2, monday), (2, tuesday)] {
+        events.push(plays(format!("steady-{number}"), day, 5));
+    }
+    app.record(&events).await;
+    let query = format!(
+        r#"{{ ranking(of: SONG, by: PLAYS, during: {{between: {{from: "{}", to: "{}"}}}}, first: 3) {{ edges {{ value node {{ id }} }} }} }}"#,
+        rfc3339(monday - monday.rem_euclid(DAY_MS)),
+        rfc3339(tuesday - tuesday.rem_euclid(DAY_MS) + DAY_MS)
+    );
+    let edge = |id: &str, value: f64| json!({"value": value, "node": {"id": id}});
+    let expected = json!([edge("steady-1", 10.0), edge("steady-2", 10.0), edge("of-monday-0", 8.0)]);
+    assert_eq!(app.ask(&query).await["ranking"]["edges"], expected);
+    // What is new is known among the leaders, with less than those who lead nowhere.
+    let late: Vec<Value> = (0..10).map(|number| plays(format!("late-{number}"), monday, 1)).collect();
+    app.record(&late).await;
+    assert_eq!(app.ask(&query).await["ranking"]["edges"], expected);
+    app.stop().await;
+});
 
 async fn check_cases(first_seed: u64, shape: Shape, database: impl AsyncFn() -> Option<TestDatabase>) {
     for seed in first_seed..first_seed + CASES {

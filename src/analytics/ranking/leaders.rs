@@ -224,7 +224,8 @@ impl Analytics {
         for (chunk, read) in candidates[..candidates.len().min(READ_MAX)].chunks(READ_AT_ONCE).zip(1..) {
             let entities: Vec<EntityRef> = chunk.iter().map(|(entity, _)| entity.clone()).collect();
             ranked.extend(self.values(question, &entities).await?);
-            let next_bound = candidates.get(read * READ_AT_ONCE).map_or(rest_max, |(_, bound)| *bound);
+            // Leaders that were renewed with small values can be bounded below those who lead nowhere.
+            let next_bound = candidates.get(read * READ_AT_ONCE).map_or(rest_max, |(_, bound)| rest_max.max(*bound));
             if ranked.iter().filter(|ranked| ranked.value > next_bound).count() >= least {
                 ranked.retain(|ranked| ranked.value > next_bound);
                 ranked.sort_unstable_by(by_value);
