@@ -1,23 +1,16 @@
 //! Who did anything at all: active users by calendar days, and over the 7 and 28 days that end with each.
 
-use std::collections::{HashMap, HashSet};
-
 use roaring::RoaringBitmap;
 
-use super::{
-    Analytics,
-    days::{Asked, Piece, meet, pieces},
-};
+use super::{Analytics, people::Who};
 use crate::{
-    audience::day::set_of,
     db::{
         DbError,
         queries::rankings::{self, Identity, Ranked},
     },
     domain::{
-        counting::{Counter, Part, Parts},
+        counting::Counter,
         entity::{EntityKind, EntityRef},
-        origin::Dimension,
         window::{Buckets, DAY_MS, Grain, Window},
     },
 };
@@ -25,17 +18,6 @@ use crate::{
 /// The longer of the stretches that end with a day.
 pub const MONTH_DAYS: usize = 28;
 const WEEK_DAYS: usize = 7;
-
-/// Whoever did something.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Who {
-    /// Anything that makes a user active.
-    Active,
-    /// An event of this type.
-    Did(String),
-    /// A stream of this.
-    ListenersOf(EntityRef),
-}
 
 /// Distinct active users that end with one calendar day.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -51,28 +33,37 @@ pub struct ActiveUsers {
 pub struct ActiveDays {
     days: Vec<Window>,
     sets: Vec<RoaringBitmap>,
+    /// What ends with each day; days before the first are taken for empty.
+    rolling: Vec<ActiveUsers>,
 }
 
 impl ActiveDays {
-    /// What ends with each day, in their order; days before the first are taken for empty.
-    pub fn rolling(&self) -> Vec<ActiveUsers> {
-        let weekly = rolling(&self.sets, WEEK_DAYS);
-        let monthly = rolling(&self.sets, MONTH_DAYS);
-        let daily: Vec<u64> = self.sets.iter().map(RoaringBitmap::len).collect();
+    fn new(days: Vec<Window>, sets: Vec<RoaringBitmap>) -> Self {
+        let weekly = rolling(&sets, WEEK_DAYS);
+        let monthly = rolling(&sets, MONTH_DAYS);
+        let daily: Vec<u64> = sets.iter().map(RoaringBitmap::len).collect();
         let of_day = |index: usize| ActiveUsers {
             daily: daily[index],
             weekly: weekly[index],
             monthly: monthly[index],
             daily_sum: daily[(index + 1).saturating_sub(MONTH_DAYS)..=index].iter().sum(),
         };
-        (0..daily.len()).map(of_day).collect()
+        let rolling = (0..daily.len()).map(of_day).collect();
+        Self { days, sets, rolling }
+    }
+
+    /// What ends with the day that ends then.
+    pub fn ending_at(&self, to_ms: i64) -> ActiveUsers {
+        let day = self.days.partition_point(|day| day.to_ms < to_ms);
+        self.rolling.get(day).copied().unwrap_or_default()
     }
 
     /// The distinct users of all days that lie within a window.
     pub fn within(&self, window: Window) -> u64 {
-        let is_inside = |day: &Window| window.from_ms <= day.from_ms && day.to_ms <= window.to_ms;
-        let inside = self.days.iter().zip(&self.sets).filter(|(day, _)| is_inside(day));
-        inside.fold(RoaringBitmap::new(), |all, (_, set)| all | set).len()
+        let from = self.days.partition_point(|day| day.from_ms < window.from_ms);
+        let to = self.days.partition_point(|day| day.to_ms <= window.to_ms);
+        let inside = self.sets.get(from..to).unwrap_or_default();
+        inside.iter().fold(RoaringBitmap::new(), |all, set| all | set).len()
     }
 }
 
@@ -103,9 +94,9 @@ fn rolling(sets: &[RoaringBitmap], width: usize) -> Vec<u64> {
 }
 
 impl Analytics {
-    /// The types of events that happened on the UTC days that a window touches, the most frequent first, with how
-    /// often they did on these days. Source: the rollup's sums by type.
-    pub async fn event_types(&self, window: Window, limit: usize) -> Result<Vec<(EntityRef, i64)>, DbError> {
+    /// The types of events that happened on the UTC days that a window touches, the most frequent on
+    /// these days first. Source: the rollup's sums by type.
+    pub async fn event_types(&self, window: Window, limit: usize) -> Result<Vec<EntityRef>, DbError> {
         let window = self.narrowed(window);
         if window.from_ms >= window.to_ms {
             return Ok(Vec::new());
@@ -120,78 +111,19 @@ impl Analytics {
             genre: None,
         };
         let types = rankings::list(self.database.reader(), ranked, limit).await?;
-        Ok(types.into_iter().map(|(name, count)| (EntityRef::event_type(&name), count)).collect())
+        Ok(types.into_iter().map(|(name, _)| EntityRef::event_type(&name)).collect())
     }
 
     /// Who was active on calendar days in a row, which may be those of any zone.
     pub async fn active_days(&self, days: Vec<Window>) -> Result<ActiveDays, DbError> {
         let sets = self.people_within(&days, &Who::Active).await?;
-        Ok(ActiveDays { days, sets })
-    }
-
-    /// Whoever did something, in each of some windows in a row.
-    ///
-    /// Source: stored sets of users by type of event, or of listeners by entity, and UTC day; of days that a window
-    /// cuts, by quarter-hour.
-    pub(super) async fn people_within(&self, windows: &[Window], who: &Who) -> Result<Vec<RoaringBitmap>, DbError> {
-        let windows: Vec<Window> = windows.iter().map(|window| self.within_events(*window)).collect();
-        let (of, part) = self.people_of(&windows, who).await?;
-        let mut asked = Asked::by(Dimension::Country, Parts::of(&[part]));
-        let touched: HashSet<(i64, Piece)> = windows.iter().flat_map(|window| pieces(*window)).collect();
-        for (day, piece) in &touched {
-            let of_piece = if *piece == Piece::Whole { &mut asked.listeners } else { &mut asked.detail };
-            of_piece.extend(of.iter().map(|entity| (entity.clone(), *day)));
-        }
-        let found = self.days(asked).await?;
-        let mut sets: HashMap<(i64, Piece), RoaringBitmap> = HashMap::with_capacity(touched.len());
-        for (day, piece) in touched {
-            let mut all = RoaringBitmap::new();
-            for entity in &of {
-                let key = (entity.clone(), day);
-                if piece == Piece::Whole {
-                    found.listeners.get(&key).into_iter().for_each(|set| all |= set);
-                } else if let Some(entity_day) = found.detail.get(&key) {
-                    let mut met = Vec::new();
-                    for cell in entity_day.cells(Dimension::Country) {
-                        meet(&mut met, cell, part, &piece);
-                    }
-                    all |= set_of(met);
-                }
-            }
-            sets.insert((day, piece), all);
-        }
-        let of_window = |window: &Window| {
-            let found = pieces(*window).filter_map(|key| sets.get(&key));
-            found.fold(RoaringBitmap::new(), |all, set| all | set)
-        };
-        Ok(windows.iter().map(of_window).collect())
-    }
-
-    /// Whose days hold them, and as what.
-    async fn people_of(&self, windows: &[Window], who: &Who) -> Result<(Vec<EntityRef>, Part), DbError> {
-        Ok(match who {
-            Who::Active => {
-                let (from, to) =
-                    (windows.iter().map(|one| one.from_ms).min(), windows.iter().map(|one| one.to_ms).max());
-                let whole = Window { from_ms: from.unwrap_or(0), to_ms: to.unwrap_or(0) };
-                let types = self.event_types(whole, usize::MAX).await?.into_iter().map(|(event_type, _)| event_type);
-                (types.filter(|event_type| self.is_activity(event_type)).collect(), Part::Actor)
-            }
-            Who::Did(event_type) => (vec![EntityRef::event_type(event_type)], Part::Actor),
-            Who::ListenersOf(entity) => (vec![self.merges.canonical(entity)], Part::Listener),
-        })
+        Ok(ActiveDays::new(days, sets))
     }
 
     /// Whether who does this is active.
-    fn is_activity(&self, event_type: &EntityRef) -> bool {
+    pub(super) fn is_activity(&self, event_type: &EntityRef) -> bool {
         let chosen = &self.active_event_types;
         chosen.is_empty() || chosen.iter().any(|name| **name == *event_type.id)
-    }
-
-    /// A calendar day as far as there are events; its edges stay where they are.
-    fn within_events(&self, day: Window) -> Window {
-        let narrowed = self.narrowed(day);
-        if narrowed.from_ms >= narrowed.to_ms { narrowed } else { day }
     }
 }
 

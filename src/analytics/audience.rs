@@ -7,6 +7,7 @@ use roaring::RoaringBitmap;
 use super::{
     Analytics,
     days::{Asked, DayKey, Days},
+    people::Who,
 };
 use crate::{
     audience::day::{Cell, set_of},
@@ -96,22 +97,10 @@ impl Analytics {
 
     /// How many people listened to both within a window, and to each.
     pub async fn overlap(&self, these: &EntityRef, those: &EntityRef, window: Window) -> Result<Overlap, DbError> {
-        let window = self.narrowed(window);
-        let mut asked = Asked::by(Dimension::Country, Parts::of(&[Part::Listener]));
-        asked.ask_cells(these, window);
-        asked.ask_cells(those, window);
-        let days = self.days(asked).await?;
-        let listeners = |entity: &EntityRef| -> RoaringBitmap {
-            let mut met = Vec::new();
-            for (day, piece) in super::days::pieces(window) {
-                let entity_day = days.of_piece(&(entity.clone(), day), &piece);
-                for cell in entity_day.iter().flat_map(|entity_day| entity_day.cells(Dimension::Country)) {
-                    super::days::meet(&mut met, cell, Part::Listener, &piece);
-                }
-            }
-            set_of(met)
+        let listeners = async |of: &EntityRef| -> Result<RoaringBitmap, DbError> {
+            Ok(self.people_within(&[window], &Who::ListenersOf(of.clone())).await?.pop().unwrap_or_default())
         };
-        let (these, those) = (listeners(these), listeners(those));
+        let (these, those) = (listeners(these).await?, listeners(those).await?);
         Ok(Overlap { shared: these.intersection_len(&those), these: these.len(), those: those.len() })
     }
 }

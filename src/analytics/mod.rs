@@ -18,12 +18,13 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono_tz::Tz;
 
-pub use active_users::{ActiveUsers, MONTH_DAYS, Who};
+pub use active_users::{ActiveUsers, MONTH_DAYS};
 pub use audience::{
     ACTIVE_DAYS, AUDIENCE_DAYS, Audience, AudienceQuestion, AudienceThresholds, Overlap, REACTIVATED_DAYS,
 };
 pub use countries::{CountryPass, InCountry};
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
+pub use people::Who;
 pub use ranking::{PAGES_DEPTH, Place, PlaceKey, PositionKey, RankedEntity, RankingList, Totals, value_of};
 pub use releases::{RELEASE_DAYS_MAX, ReleaseCurve, ReleaseQuestion, Releases};
 pub use retention::{Cohort, RetentionQuestion};

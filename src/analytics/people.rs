@@ -28,6 +28,17 @@ use crate::{
 
 type Answers = HashMap<MeasureKey, Measures>;
 
+/// Whoever did something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// Anything that makes a user active.
+    Active,
+    /// An event of this type.
+    Did(String),
+    /// A stream of this.
+    ListenersOf(EntityRef),
+}
+
 impl Analytics {
     /// Adds people to the answers that need them, and counters to those of one country. Every number is exact: of
     /// days that a window cuts it is known in which quarter-hours somebody took part.
@@ -54,6 +65,65 @@ impl Analytics {
             measures.counters.keep_only(key.need.counters);
         }
         Ok(())
+    }
+
+    /// Whoever did something, in each of some windows in a row.
+    ///
+    /// Source: stored sets of users by type of event, or of listeners by entity, and UTC day; of days that a window
+    /// cuts, by quarter-hour.
+    pub(super) async fn people_within(&self, windows: &[Window], who: &Who) -> Result<Vec<RoaringBitmap>, DbError> {
+        let windows: Vec<Window> = windows.iter().map(|window| self.within_events(*window)).collect();
+        let (of, part) = self.people_of(&windows, who).await?;
+        let mut asked = Asked::by(Dimension::Country, Parts::of(&[part]));
+        let touched: HashSet<(i64, Piece)> = windows.iter().flat_map(|window| pieces(*window)).collect();
+        for (day, piece) in &touched {
+            let of_piece = if *piece == Piece::Whole { &mut asked.listeners } else { &mut asked.detail };
+            of_piece.extend(of.iter().map(|entity| (entity.clone(), *day)));
+        }
+        let found = self.days(asked).await?;
+        let mut sets: HashMap<(i64, Piece), RoaringBitmap> = HashMap::with_capacity(touched.len());
+        for (day, piece) in touched {
+            let mut all = RoaringBitmap::new();
+            for entity in &of {
+                let key = (entity.clone(), day);
+                if piece == Piece::Whole {
+                    found.listeners.get(&key).into_iter().for_each(|set| all |= set);
+                } else if let Some(entity_day) = found.detail.get(&key) {
+                    let mut met = Vec::new();
+                    for cell in entity_day.cells(Dimension::Country) {
+                        meet(&mut met, cell, part, &piece);
+                    }
+                    all |= set_of(met);
+                }
+            }
+            sets.insert((day, piece), all);
+        }
+        let of_window = |window: &Window| {
+            let found = pieces(*window).filter_map(|key| sets.get(&key));
+            found.fold(RoaringBitmap::new(), |all, set| all | set)
+        };
+        Ok(windows.iter().map(of_window).collect())
+    }
+
+    /// Whose days hold them, and as what.
+    async fn people_of(&self, windows: &[Window], who: &Who) -> Result<(Vec<EntityRef>, Part), DbError> {
+        Ok(match who {
+            Who::Active => {
+                let (from, to) =
+                    (windows.iter().map(|one| one.from_ms).min(), windows.iter().map(|one| one.to_ms).max());
+                let whole = Window { from_ms: from.unwrap_or(0), to_ms: to.unwrap_or(0) };
+                let types = self.event_types(whole, usize::MAX).await?.into_iter();
+                (types.filter(|event_type| self.is_activity(event_type)).collect(), Part::Actor)
+            }
+            Who::Did(event_type) => (vec![EntityRef::event_type(event_type)], Part::Actor),
+            Who::ListenersOf(entity) => (vec![self.merges.canonical(entity)], Part::Listener),
+        })
+    }
+
+    /// A calendar day as far as there are events; its edges stay where they are.
+    fn within_events(&self, day: Window) -> Window {
+        let narrowed = self.narrowed(day);
+        if narrowed.from_ms >= narrowed.to_ms { narrowed } else { day }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can be measured.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The kinds of things that counters belong to. The number is what the database stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,7 +70,10 @@ impl EntityRef {
     }
 
     pub fn platform() -> Self {
-        Self::new(EntityKind::Platform, "")
+        // Every event names it.
+        static ID: LazyLock<Arc<str>> = LazyLock::new(|| "".into());
+
+        Self { kind: EntityKind::Platform, id: ID.clone() }
     }
 
     pub fn event_type(name: &str) -> Self {

@@ -80,6 +80,16 @@ pub enum Granularity {
     Year,
 }
 
+impl Granularity {
+    /// For what is kept by days: the argument `field` must name a day or more.
+    pub fn of_days(self, field: &str) -> Result<window::Granularity, ApiError> {
+        match self {
+            Self::Hour => Err(ApiError::invalid(field, "must be DAY, WEEK, MONTH or YEAR")),
+            days => Ok(days.into()),
+        }
+    }
+}
+
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 pub enum EntityKind {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::{
     audience::{
@@ -13,7 +13,7 @@ use crate::{
     domain::{
         commit::Extent,
         counting::{Counter, Counters, CountingRules, Effect, MoneyCounters, Occurrence, Part, effect},
-        entity::EntityRef,
+        entity::{EntityKind, EntityRef},
         event::Event,
         realtime::{Play, PlaysOf},
         window::Grain,
@@ -28,7 +28,7 @@ pub struct Deltas {
     /// By quarter-hour and origin. A batch holds few quarters and many entities, most of which have one fact.
     facts: FxHashMap<EntityRef, Facts>,
     /// Types of events that were met, so that each is written once.
-    event_types: FxHashMap<String, EntityRef>,
+    event_types: FxHashSet<Arc<str>>,
     /// Since when plays are kept one by one; they are not where it is left out.
     plays_since_ms: Option<i64>,
     /// Such plays by whom they are credited to; `None` is the platform, which has each once.
@@ -94,9 +94,9 @@ impl Deltas {
         let effect = effect(event, rules);
         let mut whole = effect.map(|effect| effect.counters).unwrap_or_default();
         whole.add(happened);
-        let platform_money = effect.and_then(|effect| money(effect.money));
+        let moved = effect.and_then(|effect| money(effect.money));
         let part = effect.and_then(|effect| taken(effect.part));
-        self.add_to(EntityRef::platform(), (quarter_ms, origin), &whole, platform_money, part);
+        self.add_to(EntityRef::platform(), (quarter_ms, origin), &whole, moved, part);
         let Some(effect) = effect else { return };
         let play = self.recent_play(event, &effect, &number_of);
         self.keep_play(None, play);
@@ -104,16 +104,16 @@ impl Deltas {
             let entity = EntityRef { kind: credited.kind, id: credited.id.clone() };
             self.keep_play(Some(&entity), play.filter(|_| credited.is_whole));
             let part = part.filter(|_| credited.is_whole);
-            self.add_to(entity, (quarter_ms, origin), &credited.counters, platform_money, part);
+            self.add_to(entity, (quarter_ms, origin), &credited.counters, moved, part);
         }
     }
 
     fn event_type(&mut self, name: &str) -> EntityRef {
-        if let Some(known) = self.event_types.get(name) {
-            return known.clone();
+        if let Some(id) = self.event_types.get(name) {
+            return EntityRef { kind: EntityKind::EventType, id: id.clone() };
         }
         let event_type = EntityRef::event_type(name);
-        self.event_types.insert(name.to_owned(), event_type.clone());
+        self.event_types.insert(event_type.id.clone());
         event_type
     }
 

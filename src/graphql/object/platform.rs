@@ -34,47 +34,21 @@ pub struct Platform;
 
 /// Distinct users who were active, ending with one day. Active is who did anything under a user id, or any of the types of
 /// events that the operator has chosen; anonymous people are not counted.
+#[derive(SimpleObject)]
 pub struct ActiveUsers {
-    on: Date,
-    users: Active,
-    /// The 28 days.
-    window: Window,
-}
-
-/// Distinct users who were active, ending with one day. Active is who did anything under a user id, or any of the types of
-/// events that the operator has chosen; anonymous people are not counted.
-#[Object]
-impl ActiveUsers {
     /// The day, in UTC.
-    async fn on(&self) -> Date {
-        self.on
-    }
-
+    pub on: Date,
     /// Active on that day.
-    async fn daily(&self, ctx: &Context<'_>) -> UniqueCount {
-        UniqueCount::exact(self.users.daily, self.window.to_ms > ctx.analytics().now_ms())
-    }
-
+    pub daily: UniqueCount,
     /// Active in the 7 days that end with it.
-    async fn weekly(&self, ctx: &Context<'_>) -> UniqueCount {
-        UniqueCount::exact(self.users.weekly, self.window.to_ms > ctx.analytics().now_ms())
-    }
-
+    pub weekly: UniqueCount,
     /// Active in the 28 days that end with it.
-    async fn monthly(&self, ctx: &Context<'_>) -> UniqueCount {
-        UniqueCount::exact(self.users.monthly, self.window.to_ms > ctx.analytics().now_ms())
-    }
-
+    pub monthly: UniqueCount,
     /// How much of their month users are here: the mean of the daily numbers of the 28 days, divided by `monthly`, 0 to 1;
     /// null where nobody was.
-    async fn stickiness(&self) -> Option<f64> {
-        stickiness(&self.users)
-    }
-
+    pub stickiness: Option<f64>,
     /// How far the numbers can be trusted to be complete.
-    async fn freshness(&self, ctx: &Context<'_>) -> Freshness {
-        Freshness::of(ctx.analytics(), self.window)
-    }
+    pub freshness: Freshness,
 }
 
 fn stickiness(users: &Active) -> Option<f64> {
@@ -203,8 +177,16 @@ impl Platform {
         let window = people::days_to(day, MONTH_DAYS as i64);
         let days = calendar_days(window, chrono_tz::Tz::UTC)?;
         let active = ctx.analytics().active_days(days).await?;
-        let users = active.rolling().pop().unwrap_or_default();
-        Ok(ActiveUsers { on: Date::at(day), users, window })
+        let users = active.ending_at(window.to_ms);
+        let count = |count: u64| UniqueCount::exact(count, window.to_ms > ctx.analytics().now_ms());
+        Ok(ActiveUsers {
+            on: Date::at(day),
+            daily: count(users.daily),
+            weekly: count(users.weekly),
+            monthly: count(users.monthly),
+            stickiness: stickiness(&users),
+            freshness: Freshness::of(ctx.analytics(), window),
+        })
     }
 
     /// Active users bucket by bucket, oldest first. The window is widened to whole days of the zone; the shortest bucket is
@@ -217,22 +199,17 @@ impl Platform {
         #[graphql(desc = "The buckets' length, a day or more.", default_with = "Granularity::Day")] every: Granularity,
         #[graphql(desc = "The zone whose calendar cuts the days.", default_with = "TimeZone::UTC")] time_zone: TimeZone,
     ) -> Result<Vec<ActiveUsersPoint>, ApiError> {
-        if every == Granularity::Hour {
-            return Err(ApiError::invalid("every", "must be DAY, WEEK, MONTH or YEAR"));
-        }
+        let granularity = every.of_days("every")?;
         let zone = time_zone.0;
         let asked = window::Granularity::Day.widened(ctx.analytics().window(during.parse()?, zone), zone);
         // The first buckets' 28 days begin before the window. An hour more than 27 days: clocks may have changed.
         let earlier = Window { from_ms: asked.from_ms - (MONTH_DAYS as i64 - 1) * DAY_MS - HOUR_MS, ..asked };
         let days = calendar_days(window::Granularity::Day.widened(earlier, zone), zone)?;
-        let active = ctx.analytics().active_days(days.clone()).await?;
-        let rolling = active.rolling();
-        let granularity: window::Granularity = every.into();
+        let active = ctx.analytics().active_days(days).await?;
         let buckets = granularity.cut(asked, zone, BUCKETS_MAX).ok_or_else(too_many_buckets)?;
         let now_ms = ctx.analytics().now_ms();
         let point = |bucket: Window| {
-            let last = days.partition_point(|day| day.to_ms < bucket.to_ms);
-            let users = rolling.get(last).copied().unwrap_or_default();
+            let users = active.ending_at(bucket.to_ms);
             let count = |count: u64| UniqueCount::exact(count, bucket.to_ms > now_ms);
             ActiveUsersPoint {
                 start: DateTime::at(bucket.from_ms),
@@ -325,7 +302,7 @@ impl Platform {
         let window = ctx.analytics().window(during.parse()?, chrono_tz::Tz::UTC);
         // A window that cuts a day may put them in another order than whole days do.
         let types = ctx.analytics().event_types(window, TYPES_MAX).await?;
-        let keys: Vec<MeasureKey> = types.into_iter().map(|(event_type, _)| usage_key(event_type, window)).collect();
+        let keys: Vec<MeasureKey> = types.into_iter().map(|event_type| usage_key(event_type, window)).collect();
         let events = Need { counters: [Counter::Events].into_iter().collect(), ..Need::default() };
         let all = MeasureKey { entity: EntityRef::platform(), window, country: None, need: events };
         let (mut answers, all) =

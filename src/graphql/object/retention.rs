@@ -79,14 +79,11 @@ pub struct AskedRetention {
 impl AskedRetention {
     pub async fn answer(self, ctx: &Context<'_>) -> Result<RetentionTable, ApiError> {
         let Self { start, back, cohort_by, during, mode, periods, zone } = self;
-        if cohort_by == Granularity::Hour {
-            return Err(ApiError::invalid("cohortBy", "must be DAY, WEEK, MONTH or YEAR"));
-        }
+        let every = cohort_by.of_days("cohortBy")?;
         if !(1..=PERIODS_MAX).contains(&periods) {
             return Err(ApiError::invalid("periods", format!("must be 1 to {PERIODS_MAX}")));
         }
         let zone = zone.0;
-        let every: crate::domain::window::Granularity = cohort_by.into();
         let during = every.widened(ctx.analytics().window(during.parse()?, zone), zone);
         let (is_rolling, periods) = (mode == RetentionMode::Rolling, periods.unsigned_abs() as usize);
         let question = RetentionQuestion { start, back, every, zone, during, periods, is_rolling };
