@@ -17,6 +17,8 @@ mod m20261125_000010_create_chart;
 mod m20261125_000020_extend_catalogue;
 mod m20261125_000030_index_songs_by_album;
 mod m20261126_000040_count_events;
+mod m20261126_000050_create_trail;
+mod m20261126_000051_count_payments;
 
 /// Each table that Citus would distribute, and by which column. All are strings (or, for `event`, a
 /// hash), none is ever updated. Tables that are not named here are local or reference tables.
@@ -26,6 +28,7 @@ pub const DISTRIBUTION: &[(&str, &str)] = &[
     ("money_rollup", "entity_id"),
     ("audience_day", "entity_id"),
     ("market_day", "country"),
+    ("trail", "users"),
     ("listener", "user_id"),
     ("anonymous_listener", "anonymous_id"),
     ("chart_entry", "entity_id"),
@@ -48,6 +51,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000020_extend_catalogue::Migration),
             Box::new(m20261125_000030_index_songs_by_album::Migration),
             Box::new(m20261126_000040_count_events::Migration),
+            Box::new(m20261126_000050_create_trail::Migration),
+            Box::new(m20261126_000051_count_payments::Migration),
         ]
     }
 }

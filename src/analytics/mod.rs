@@ -7,11 +7,14 @@ mod catalogue;
 mod counters;
 mod countries;
 mod days;
+mod funnel;
 mod origins;
 mod people;
 mod ranking;
 mod releases;
 mod retention;
+mod sessions;
+mod trails;
 mod trending;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -23,11 +26,13 @@ pub use audience::{
     ACTIVE_DAYS, AUDIENCE_DAYS, Audience, AudienceQuestion, AudienceThresholds, Overlap, REACTIVATED_DAYS,
 };
 pub use countries::{CountryPass, InCountry};
+pub use funnel::{EventMatch, Funnel, FunnelBy, FunnelOrder, FunnelQuestion, Reached};
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
 pub use people::Who;
 pub use ranking::{PAGES_DEPTH, Place, PlaceKey, PositionKey, RankedEntity, RankingList, Totals, value_of};
 pub use releases::{RELEASE_DAYS_MAX, ReleaseCurve, ReleaseQuestion, Releases};
 pub use retention::{Cohort, RetentionQuestion};
+pub use sessions::{SESSION_GAP_MS, Sessions};
 pub use trending::{TRENDING_MAX, Trending, TrendingQuestion};
 
 use crate::{

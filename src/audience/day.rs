@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use super::{
     bytes::{Reader, Unreadable, write_block, write_number},
     fact::{Fact, Sums, Texts},
-    segment::Mark,
+    segment::Marks,
 };
 use crate::domain::{
     counting::{Part, Parts},
@@ -18,27 +18,6 @@ use crate::domain::{
 };
 
 const QUARTERS: u8 = 96;
-
-/// Up to which number of each block a day holds all segments.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Marks(Vec<Mark>);
-
-impl Marks {
-    pub fn hold(&self, mark: Mark) -> bool {
-        self.0.iter().any(|known| known.block == mark.block && known.number >= mark.number)
-    }
-
-    pub fn raise(&mut self, mark: Mark) {
-        match self.0.iter_mut().find(|known| known.block == mark.block) {
-            Some(known) => known.number = known.number.max(mark.number),
-            None => self.0.push(mark),
-        }
-    }
-
-    pub fn raise_all(&mut self, other: &Marks) {
-        other.0.iter().for_each(|mark| self.raise(*mark));
-    }
-}
 
 /// One person of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,11 +191,7 @@ impl EntityDay {
     /// The day as a whole.
     pub fn write_cells(&self) -> Vec<u8> {
         let (mut bytes, mut scratch) = (Vec::new(), Vec::new());
-        write_number(&mut bytes, self.marks.0.len() as u64);
-        for mark in &self.marks.0 {
-            write_number(&mut bytes, u64::from(mark.block));
-            write_number(&mut bytes, u64::from(mark.number));
-        }
+        self.marks.write(&mut bytes);
         self.texts.write(&mut bytes);
         for section in &self.sections {
             write_block(&mut bytes, &mut scratch, |bytes| section.cells.iter().for_each(|cell| cell.write(bytes)));
@@ -239,10 +214,8 @@ impl EntityDay {
     pub fn read(cells: &[u8], detail: Option<&[u8]>, wanted: Wanted) -> Result<Self, Unreadable> {
         let mut reader = Reader(cells);
         let mut detail = detail.map(Reader);
-        let mut day = Self { is_settled: true, ..Self::default() };
-        for _ in 0..reader.count()? {
-            day.marks.raise(Mark { block: reader.small()?, number: reader.small()? });
-        }
+        let marks = Marks::read(&mut reader)?;
+        let mut day = Self { marks, is_settled: true, ..Self::default() };
         day.texts = Texts::read(&mut reader)?;
         for dimension in Dimension::ALL {
             let mut cells = reader.block()?;
@@ -453,7 +426,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{audience::fact::PartTaken, domain::counting::Counter};
+    use crate::{
+        audience::{fact::PartTaken, segment::Mark},
+        domain::counting::Counter,
+    };
 
     /// Quarter of the day, origin, plays, who did what.
     type Told = (u8, (u8, u8, u8), i64, Vec<(usize, u32)>);

@@ -35,6 +35,11 @@ impl Texts {
         self.list.get((number as usize).checked_sub(1)?)
     }
 
+    /// All of them, from number 1.
+    pub fn list(&self) -> &[Arc<str>] {
+        &self.list
+    }
+
     /// The same origin as another's texts number it.
     pub fn translated(&mut self, theirs: &Texts, origin: OriginNumbers) -> OriginNumbers {
         origin.map(|number| self.number(theirs.text(number).map(|text| &**text)))
@@ -56,6 +61,11 @@ impl Texts {
 
 /// Country, source and device by the numbers of their texts.
 pub type OriginNumbers = [u32; 3];
+
+/// Bits of a mask beside those of counters, which begin at the second.
+const MONEY: u64 = 1 << 40;
+/// As it was written before payments were counted.
+const MONEY_WITHOUT_PAYMENTS: u64 = 1;
 
 /// What was counted: counters, and money by the number of its currency.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -91,16 +101,17 @@ impl Sums {
     pub fn write(&self, bytes: &mut Vec<u8>) {
         let values = self.counters.values();
         let is_there = |index: &usize| values[*index] != 0;
-        let has_money = u64::from(!self.money.is_empty());
-        let mask = (0..Counter::COUNT).filter(is_there).fold(has_money, |mask, index| mask | 2 << index);
+        let money = if self.money.is_empty() { 0 } else { MONEY };
+        let mask = (0..Counter::COUNT).filter(is_there).fold(money, |mask, index| mask | 2 << index);
         write_number(bytes, mask);
         (0..Counter::COUNT).filter(is_there).for_each(|index| write_signed(bytes, values[index]));
-        if has_money == 1 {
+        if !self.money.is_empty() {
             write_number(bytes, self.money.len() as u64);
             for (currency, money) in &self.money {
                 write_number(bytes, u64::from(*currency));
-                write_signed(bytes, money.gross_minor);
-                write_signed(bytes, money.refunded_minor);
+                [money.gross_minor, money.refunded_minor, money.payments]
+                    .iter()
+                    .for_each(|sum| write_signed(bytes, *sum));
             }
         }
     }
@@ -113,11 +124,12 @@ impl Sums {
                 sums.counters[counter] = reader.signed()?;
             }
         }
-        if mask & 1 == 1 {
+        if mask & (MONEY | MONEY_WITHOUT_PAYMENTS) != 0 {
             for _ in 0..reader.count()? {
                 let currency = reader.small()?;
-                let money = MoneyCounters { gross_minor: reader.signed()?, refunded_minor: reader.signed()? };
-                sums.money.push((currency, money));
+                let (gross_minor, refunded_minor) = (reader.signed()?, reader.signed()?);
+                let payments = if mask & MONEY == 0 { 0 } else { reader.signed()? };
+                sums.money.push((currency, MoneyCounters { gross_minor, refunded_minor, payments }));
             }
         }
         Ok(sums)

@@ -6,9 +6,11 @@ use roaring::RoaringBitmap;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{
+    bytes::Reader,
     day::{EntityDay, Wanted},
     open::{MarketDay, OpenAudience, gather_markets, open_segment},
-    segment::Segment,
+    segment::{Marks, Segment},
+    trail::{BlockDay, Step, TrailPart},
 };
 use crate::{
     db::{
@@ -16,6 +18,7 @@ use crate::{
         queries::{
             audience::{self, Columns, DayRow, MarketRow},
             leases,
+            trails::{self, PartRow},
         },
     },
     domain::{
@@ -70,6 +73,8 @@ struct Run {
     /// Where each day's facts are: segments by their place above, in the order of their marks, and where in them.
     days: BTreeMap<DayKey, Vec<(usize, u32)>>,
     markets: FxHashMap<MarketDay, Vec<u32>>,
+    /// What users did, likewise with the place of the segment that says so.
+    steps: BTreeMap<BlockDay, Vec<(usize, Step)>>,
 }
 
 impl Run {
@@ -85,6 +90,9 @@ impl Run {
                 self.days.entry((day, entity.clone())).or_default().push((index, at));
             }
         }
+        for step in segment.steps() {
+            self.steps.entry(step.block_day()).or_default().push((index, step));
+        }
         self.segments.push(Arc::new(segment));
     }
 
@@ -96,19 +104,21 @@ impl Run {
         holder: &str,
         now_ms: i64,
     ) -> Result<usize, DbError> {
-        let Self { segments, days, markets } = self;
+        let Self { segments, days, markets, steps } = self;
         if segments.is_empty() {
             return Ok(0);
         }
-        let mut days = days.into_iter().peekable();
-        while days.peek().is_some() {
+        let (mut days, mut steps) = (days.into_iter().peekable(), steps.into_iter().peekable());
+        while days.peek().is_some() || steps.peek().is_some() {
             let many = if open.is_large() { ROWS_PER_TRANSACTION_IN_HASTE } else { ROWS_PER_TRANSACTION };
             let some: Vec<(DayKey, Vec<(usize, u32)>)> = days.by_ref().take(many).collect();
+            let trails: Vec<(BlockDay, Vec<(usize, Step)>)> = steps.by_ref().take(many - some.len()).collect();
             let txn = database.begin_write().await?;
             if !leases::try_acquire(&txn, LEASE, holder, now_ms, LEASE_MS).await? {
                 return Ok(0);
             }
             fold_into_rows(&txn, &segments, some).await?;
+            fold_into_trails(&txn, &segments, trails).await?;
             txn.commit().await?;
         }
         let txn = database.begin_write().await?;
@@ -161,6 +171,89 @@ async fn fold_into_rows(
     audience::put(txn, &rows).await
 }
 
+/// Appends the steps that the trails do not hold yet: to each block's day a part, which takes in those before it that
+/// are not at least twice as large. So a day has few parts, and each step is written few times.
+async fn fold_into_trails(
+    txn: &Transaction,
+    segments: &[Arc<Segment>],
+    blocks: Vec<(BlockDay, Vec<(usize, Step)>)>,
+) -> Result<(), DbError> {
+    for same in blocks.chunk_by(|((one, _), _), ((next, _), _)| one == next) {
+        let day = same[0].0.0;
+        let users: Vec<u32> = same.iter().map(|((_, users), _)| *users).collect();
+        let mut heads: FxHashMap<u32, Vec<PartRow>> = FxHashMap::default();
+        for head in trails::list_heads(txn, &[day], Some(&users)).await? {
+            heads.entry(head.users).or_default().push(head);
+        }
+        let (mut absorbed, mut grown) = (Vec::new(), Vec::new());
+        for ((_, users), steps) in same {
+            let heads = heads.remove(users).unwrap_or_default();
+            let held = marks_of(&heads)?;
+            let mut part = TrailPart::default();
+            for (index, step) in steps.iter().filter(|(index, _)| !held.hold(segments[*index].mark)) {
+                part.add(*step, &segments[*index].texts);
+                part.marks.raise(segments[*index].mark);
+            }
+            if part.steps.is_empty() {
+                continue;
+            }
+            let (mut kept, mut size) = (heads.len(), part.steps.len() as i64);
+            while kept > 0 && heads[kept - 1].steps < 2 * size {
+                kept -= 1;
+                size += heads[kept].steps;
+            }
+            absorbed.extend(heads[kept..].iter().map(PartRow::key));
+            let number = heads[..kept].last().map_or(0, |head| head.part + 1);
+            grown.push((*users, number, part));
+        }
+        let mut stored: FxHashMap<u32, Vec<PartRow>> = FxHashMap::default();
+        for row in trails::list(txn, &absorbed).await? {
+            stored.entry(row.users).or_default().push(row);
+        }
+        let mut rows = Vec::with_capacity(grown.len());
+        for (users, number, mut part) in grown {
+            for row in stored.remove(&users).unwrap_or_default() {
+                part.absorb(&read_trail(&row)?);
+            }
+            rows.push(trail_row(day, users, number, part));
+        }
+        trails::delete(txn, &absorbed).await?;
+        trails::insert(txn, &rows).await?;
+    }
+    Ok(())
+}
+
+/// What parts of one block's day hold together.
+pub fn marks_of(parts: &[PartRow]) -> Result<Marks, DbError> {
+    let mut marks = Marks::default();
+    for part in parts {
+        let own = Marks::read(&mut Reader(&part.marks)).map_err(|_| DbError::Corrupt("marks of a trail"))?;
+        marks.raise_all(&own);
+    }
+    Ok(marks)
+}
+
+/// Reads a part that was selected as a whole.
+pub fn read_trail(row: &PartRow) -> Result<TrailPart, DbError> {
+    let marks = marks_of(std::slice::from_ref(row))?;
+    TrailPart::read(row.day, marks, &row.packed).map_err(|_| DbError::Corrupt("a trail"))
+}
+
+/// The row that stores a part.
+pub fn trail_row(day: i64, users: u32, part: i16, mut trail: TrailPart) -> PartRow {
+    let mut marks = Vec::new();
+    trail.marks.write(&mut marks);
+    PartRow {
+        day,
+        users,
+        part,
+        steps: trail.steps.len() as i64,
+        packed: trail.write(),
+        who: trail.steps.iter().map(|step| step.user).collect(),
+        marks,
+    }
+}
+
 /// Reads a row that was selected as a whole.
 pub fn read_day(row: &DayRow) -> Result<EntityDay, DbError> {
     EntityDay::read(&row.cells, Some(&row.detail), Wanted::EVERYTHING).map_err(|_| DbError::Corrupt("an entity's day"))
@@ -196,8 +289,8 @@ async fn unite_markets(txn: &Transaction, markets: FxHashMap<MarketDay, Vec<u32>
 }
 
 /// What stored days hold at least, given the segments that wait: for somebody who recounts days as a whole.
-pub fn waiting_marks(waiting: &[(u32, u32)]) -> super::day::Marks {
-    let mut marks = super::day::Marks::default();
+pub fn waiting_marks(waiting: &[(u32, u32)]) -> Marks {
+    let mut marks = Marks::default();
     waiting.iter().for_each(|at| marks.raise(super::open::mark(*at)));
     marks
 }

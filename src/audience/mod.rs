@@ -11,3 +11,4 @@ pub mod fact;
 pub mod merge;
 pub mod open;
 pub mod segment;
+pub mod trail;

@@ -14,9 +14,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::Notify;
 
 use super::{
-    day::{EntityDay, Marks},
+    day::EntityDay,
     fact::{Fact, Texts},
-    segment::{Mark, Segment},
+    segment::{Mark, Marks, Segment},
 };
 use crate::{
     db::{Database, DbError, queries::audience},
@@ -165,6 +165,12 @@ impl OpenAudience {
             open.0.extend(places.iter().map(|(index, at)| (generation.segments[*index as usize].clone(), *at)));
         }
         open
+    }
+
+    /// Every segment that is open, for what users did.
+    pub fn segments(&self) -> Vec<Arc<Segment>> {
+        let generations = self.generations.read().unwrap_or_else(PoisonError::into_inner);
+        generations.iter().flat_map(|generation| generation.segments.iter().cloned()).collect()
     }
 
     /// Who of the platform listened on days that begin within `days_ms`, by country.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     bytes::{Reader, Unreadable, write_block, write_number, write_signed, write_text},
     fact::{Fact, PartTaken, Sums, Texts},
+    trail::{Step, read_steps, write_steps},
 };
 use crate::domain::{
     counting::Part,
@@ -21,6 +22,43 @@ pub struct Mark {
     pub number: u32,
 }
 
+/// Up to which number of each block a row holds all segments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Marks(Vec<Mark>);
+
+impl Marks {
+    pub fn hold(&self, mark: Mark) -> bool {
+        self.0.iter().any(|known| known.block == mark.block && known.number >= mark.number)
+    }
+
+    pub fn raise(&mut self, mark: Mark) {
+        match self.0.iter_mut().find(|known| known.block == mark.block) {
+            Some(known) => known.number = known.number.max(mark.number),
+            None => self.0.push(mark),
+        }
+    }
+
+    pub fn raise_all(&mut self, other: &Marks) {
+        other.0.iter().for_each(|mark| self.raise(*mark));
+    }
+
+    pub fn write(&self, bytes: &mut Vec<u8>) {
+        write_number(bytes, self.0.len() as u64);
+        for mark in &self.0 {
+            write_number(bytes, u64::from(mark.block));
+            write_number(bytes, u64::from(mark.number));
+        }
+    }
+
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, Unreadable> {
+        let mut marks = Self::default();
+        for _ in 0..reader.count()? {
+            marks.raise(Mark { block: reader.small()?, number: reader.small()? });
+        }
+        Ok(marks)
+    }
+}
+
 /// A committed segment, its entities found but their facts not read yet.
 #[derive(Debug, Clone)]
 pub struct Segment {
@@ -29,12 +67,25 @@ pub struct Segment {
     bytes: Arc<[u8]>,
     /// Where each entity's facts are in `bytes`.
     pub entities: Vec<(EntityRef, u32)>,
+    /// Where the steps of its users are.
+    steps: Option<u32>,
 }
 
-/// Writes what happened to entities, whose origins are numbered by `texts`.
-pub fn encode<'a>(texts: &Texts, entities: impl Iterator<Item = (&'a EntityRef, &'a [Fact])>) -> Vec<u8> {
+/// Stands where a kind of entity would for the steps of users.
+const STEPS: u8 = 0;
+
+/// Writes what happened to entities, and what users did; all texts are numbered by `texts`.
+pub fn encode<'a>(
+    texts: &Texts,
+    entities: impl Iterator<Item = (&'a EntityRef, &'a [Fact])>,
+    steps: &[Step],
+) -> Vec<u8> {
     let (mut bytes, mut scratch) = (Vec::new(), Vec::new());
     texts.write(&mut bytes);
+    if !steps.is_empty() {
+        bytes.push(STEPS);
+        write_block(&mut bytes, &mut scratch, |bytes| write_steps(bytes, steps));
+    }
     for (entity, facts) in entities {
         bytes.push(u8::try_from(entity.kind.code()).expect("kinds are small numbers"));
         write_text(&mut bytes, &entity.id);
@@ -72,15 +123,24 @@ impl Segment {
         let bytes = bytes.into();
         let mut reader = Reader(&bytes);
         let texts = Texts::read(&mut reader)?;
-        let mut entities = Vec::new();
+        let (mut entities, mut steps) = (Vec::new(), None);
         while !reader.is_empty() {
-            let kind = EntityKind::from_code(i16::from(reader.byte()?)).ok_or(Unreadable)?;
-            let entity = EntityRef::new(kind, reader.text()?);
+            let kind = reader.byte()?;
+            let entity = match kind {
+                STEPS => None,
+                kind => {
+                    let kind = EntityKind::from_code(i16::from(kind)).ok_or(Unreadable)?;
+                    Some(EntityRef::new(kind, reader.text()?))
+                }
+            };
             let at = u32::try_from(bytes.len() - reader.0.len()).map_err(|_| Unreadable)?;
             reader.block()?;
-            entities.push((entity, at));
+            match entity {
+                Some(entity) => entities.push((entity, at)),
+                None => steps = Some(at),
+            }
         }
-        Ok(Self { mark, texts, bytes, entities })
+        Ok(Self { mark, texts, bytes, entities, steps })
     }
 
     /// The facts of the entity that is found at `at`. Facts that cannot be read end the list; a segment's bytes
@@ -88,6 +148,12 @@ impl Segment {
     pub fn facts(&self, at: u32) -> impl Iterator<Item = Fact> {
         let mut reader = Reader(self.bytes.get(at as usize..).unwrap_or_default()).block().unwrap_or(Reader(&[]));
         std::iter::from_fn(move || if reader.is_empty() { None } else { read_fact(&mut reader).ok() })
+    }
+
+    /// What users did, in the order of their events.
+    pub fn steps(&self) -> impl Iterator<Item = Step> {
+        let bytes = self.steps.and_then(|at| self.bytes.get(at as usize..)).unwrap_or_default();
+        read_steps(Reader(bytes).block().unwrap_or(Reader(&[])))
     }
 
     pub fn size_bytes(&self) -> usize {
@@ -106,7 +172,7 @@ mod tests {
 
     fn fact() -> impl Strategy<Value = Fact> {
         let people = prop::collection::vec((0..Part::COUNT, any::<u32>(), 1..9_u32), 0..5);
-        let money = prop::collection::vec((1..3_u32, 0..i64::MAX, 0..i64::MAX), 0..2);
+        let money = prop::collection::vec((1..3_u32, 0..i64::MAX, 0..i64::MAX, 0..9_i64), 0..2);
         let counters = prop::collection::vec((0..Counter::COUNT, 1..i64::MAX), 0..4);
         (-100_000_i64..2_000_000, (0..4_u32, 0..4_u32, 0..4_u32), counters, money, people).prop_map(
             |(quarter, origin, counters, money, people)| {
@@ -114,8 +180,8 @@ mod tests {
                 counters.into_iter().for_each(|(index, count)| sums.counters[Counter::ALL[index]] = count);
                 sums.money = money
                     .into_iter()
-                    .map(|(currency, gross_minor, refunded_minor)| {
-                        (currency, MoneyCounters { gross_minor, refunded_minor })
+                    .map(|(currency, gross_minor, refunded_minor, payments)| {
+                        (currency, MoneyCounters { gross_minor, refunded_minor, payments })
                     })
                     .collect();
                 let people = people
@@ -136,7 +202,7 @@ mod tests {
             ["DE", "search", "phone"].into_iter().for_each(|text| { texts.number(Some(text)); });
             let entities: Vec<(EntityRef, Vec<Fact>)> =
                 entities.into_iter().map(|(kind, id, facts)| (EntityRef::new(EntityKind::ALL[kind], id), facts)).collect();
-            let bytes = encode(&texts, entities.iter().map(|(entity, facts)| (entity, &facts[..])));
+            let bytes = encode(&texts, entities.iter().map(|(entity, facts)| (entity, &facts[..])), &[]);
             let segment = Segment::open(MARK, bytes).unwrap();
             let read: Vec<(EntityRef, Vec<Fact>)> =
                 segment.entities.iter().map(|(entity, at)| (entity.clone(), segment.facts(*at).collect())).collect();

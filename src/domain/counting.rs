@@ -141,12 +141,24 @@ impl IndexMut<Counter> for Counters {
 pub struct MoneyCounters {
     pub gross_minor: i64,
     pub refunded_minor: i64,
+    /// How many payments the gross is the sum of.
+    pub payments: i64,
 }
 
 impl MoneyCounters {
+    fn paid(event: &Event) -> Self {
+        let payments = event.amount_minor.map_or(0, |_| event.count.unwrap_or(1));
+        Self { gross_minor: event.amount_minor.unwrap_or(0), payments, ..Self::default() }
+    }
+
+    fn refunded(event: &Event) -> Self {
+        Self { refunded_minor: event.amount_minor.unwrap_or(0), ..Self::default() }
+    }
+
     pub fn add(&mut self, other: &MoneyCounters) {
         self.gross_minor = self.gross_minor.saturating_add(other.gross_minor);
         self.refunded_minor = self.refunded_minor.saturating_add(other.refunded_minor);
+        self.payments = self.payments.saturating_add(other.payments);
     }
 }
 
@@ -348,11 +360,11 @@ pub fn effect(event: &Event, rules: &CountingRules) -> Option<Effect> {
         Action::Follow => Counter::Follows,
         Action::Unfollow => Counter::Unfollows,
         Action::Purchase => {
-            effect.money.gross_minor = event.amount_minor.unwrap_or(0);
+            effect.money = MoneyCounters::paid(event);
             Counter::Purchases
         }
         Action::Refund => {
-            effect.money.refunded_minor = event.amount_minor.unwrap_or(0);
+            effect.money = MoneyCounters::refunded(event);
             Counter::Refunds
         }
     };
@@ -381,12 +393,10 @@ impl Occurrence {
     pub fn of(event: &Event) -> Self {
         let mut counters = Counters::default();
         counters[Counter::Events] = event.count.unwrap_or(1);
-        let amount = event.amount_minor.unwrap_or(0);
         let is_refund = matches!(action_of(&event.event_type), Some((Action::Refund, _)));
-        let (gross_minor, refunded_minor) = if is_refund { (0, amount) } else { (amount, 0) };
         Self {
             counters,
-            money: MoneyCounters { gross_minor, refunded_minor },
+            money: if is_refund { MoneyCounters::refunded(event) } else { MoneyCounters::paid(event) },
             part: Some(Part::Actor).filter(|_| event.user_id.is_some() && event.count.is_none()),
         }
     }

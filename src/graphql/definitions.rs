@@ -34,6 +34,7 @@ const fn row(
 
 const EVENTS: &str = "events";
 const PEOPLE: &str = "people";
+const MILLISECONDS: &str = "milliseconds";
 const FRACTION: &str = "fraction, 0 to 1";
 
 const ROWS: &[Row] = &[
@@ -42,7 +43,7 @@ const ROWS: &[Row] = &[
     row("skips", "Skips", EVENTS, &[4], &["Metrics.skips", "Metric.SKIPS"]),
     row("skipRate", "Skip rate", FRACTION, &[4], &["Metrics.skipRate"]),
     row("completionRate", "Completion rate", FRACTION, &[4], &["Metrics.completionRate"]),
-    row("listeningTime", "Listening time", "milliseconds", &[5], &["Metrics.listeningTimeMs", "Metric.LISTENING_TIME"]),
+    row("listeningTime", "Listening time", MILLISECONDS, &[5], &["Metrics.listeningTimeMs", "Metric.LISTENING_TIME"]),
     row("listeners", "Listeners", PEOPLE, &[6], &["Metrics.listeners", "Metric.LISTENERS"]),
     row("streamsPerListener", "Streams per listener", "streams per person", &[9], &["Metrics.streamsPerListener"]),
     row("directStreams", "Direct streams", EVENTS, &[13], &["Metrics.directStreams"]),
@@ -96,6 +97,64 @@ const ROWS: &[Row] = &[
     row("eventsOfAType", "Events of a type", EVENTS, &[22, 37], &["CountPoint.events", "FeatureUse.events"]),
     row("usersOfAType", "Users of a type of event", PEOPLE, &[22, 37], &["CountPoint.users", "FeatureUse.users"]),
     row("usageShare", "Share of all events", FRACTION, &[37], &["FeatureUse.share"]),
+    row("sessions", "Sessions", "sessions", &[36], &["SessionStats.sessions", "SessionPoint.sessions"]),
+    row("sessionUsers", "Users with sessions", PEOPLE, &[36], &["SessionStats.users", "SessionPoint.users"]),
+    row("sessionsPerUser", "Sessions per user", "sessions per person", &[36], &["SessionStats.perUser"]),
+    row(
+        "eventsPerSession",
+        "Events per session",
+        "events per session",
+        &[36],
+        &["SessionStats.eventsPerSession", "SessionPoint.eventsPerSession"],
+    ),
+    row(
+        "averageSession",
+        "Average session",
+        MILLISECONDS,
+        &[36, 37],
+        &["SessionStats.averageMs", "SessionPoint.averageMs"],
+    ),
+    row(
+        "medianSession",
+        "Median session",
+        MILLISECONDS,
+        &[36, 37],
+        &["SessionStats.medianMs", "SessionPoint.medianMs"],
+    ),
+    row("funnelUsers", "Users at a step", PEOPLE, &[36], &["FunnelStep.users"]),
+    row("funnelRate", "Rate of a step", FRACTION, &[36], &["FunnelStep.rate"]),
+    row("funnelStepRate", "Rate from step to step", FRACTION, &[36], &["FunnelStep.stepRate"]),
+    row("funnelMedian", "Time between steps", MILLISECONDS, &[36], &["FunnelStep.medianMs"]),
+    row("funnelMedianSinceFirst", "Time since the first step", MILLISECONDS, &[36], &["FunnelStep.medianSinceFirstMs"]),
+    row("clicks", "Clicks", EVENTS, &[24], &["Conversion.clicks", "ConversionPoint.clicks"]),
+    row("clickers", "Users who clicked", PEOPLE, &[24], &["Conversion.clickers"]),
+    row("conversions", "Conversions", EVENTS, &[24], &["Conversion.conversions", "ConversionPoint.conversions"]),
+    row("converters", "Users who converted", PEOPLE, &[24], &["Conversion.converters"]),
+    row("sales", "Sales", EVENTS, &[24], &["Conversion.sales", "ConversionPoint.sales"]),
+    row("buyers", "Users who bought", PEOPLE, &[24], &["Conversion.buyers"]),
+    row(
+        "conversionRate",
+        "Conversion rate",
+        "ratio of conversions to clicks",
+        &[24],
+        &["Conversion.conversionRate", "ConversionPoint.conversionRate"],
+    ),
+    row("userConversionRate", "User conversion rate", FRACTION, &[24], &["Conversion.userConversionRate"]),
+    row(
+        "salesRevenue",
+        "Revenue of sales",
+        "money, by currency",
+        &[25],
+        &["Conversion.revenue", "ConversionPoint.revenue"],
+    ),
+    row(
+        "averageOrderValue",
+        "Average order value",
+        "money, by currency",
+        &[25],
+        &["Conversion.averageOrderValue", "ConversionPoint.averageOrderValue"],
+    ),
+    row("repeatRate", "Repeat rate", FRACTION, &[24], &["Conversion.repeatRate"]),
     row("revenue", "Revenue", "money, by currency", &[25], &["Metrics.revenue"]),
     row("netRevenue", "Net revenue", "money", &[25], &["Revenue.amount"]),
     row("grossRevenue", "Gross revenue", "money", &[25], &["Revenue.gross"]),

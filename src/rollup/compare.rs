@@ -9,10 +9,11 @@ use crate::{
     audience::{
         day::{Cell, EntityDay, Person},
         fact::Sums,
+        trail::{Step, TrailPart},
     },
     db::queries::rollups::{MoneyRow, RollupRow},
     domain::{
-        counting::{Counters, Part},
+        counting::{Counters, MoneyCounters, Part},
         entity::EntityRef,
         origin::{Dimension, SourceClass},
     },
@@ -98,6 +99,35 @@ pub fn compare_people(report: &mut Report, day: i64, recounted: People, mut stor
     }
 }
 
+/// Compares what users did, one step after the other.
+pub fn compare_trails(
+    report: &mut Report,
+    day: i64,
+    recounted: BTreeMap<u32, TrailPart>,
+    mut stored: BTreeMap<u32, TrailPart>,
+) {
+    for (users, trail) in &recounted {
+        if steps_told(trail) != steps_told(&stored.remove(users).unwrap_or_default()) {
+            let what = "stored are not those of the events";
+            report.note(format!("trails of block {users} of users on {}: {what}", date_text(day)));
+        }
+    }
+    for (users, _) in stored.iter().filter(|(_, trail)| !trail.steps.is_empty()) {
+        report.note(format!("trails of block {users} of users on {}: events say nothing", date_text(day)));
+    }
+}
+
+/// A step's user, moment, whether it is a stream, and its texts.
+type StepTold<'a> = (u32, i64, bool, [Option<&'a Arc<str>>; 5]);
+
+/// Steps with texts instead of their numbers, in an order that does not depend on how they came about.
+fn steps_told(trail: &TrailPart) -> Vec<StepTold<'_>> {
+    let told = |step: &Step| (step.user, step.at_ms, step.is_stream, step.told(&trail.texts));
+    let mut steps: Vec<_> = trail.steps.iter().map(told).collect();
+    steps.sort_unstable();
+    steps
+}
+
 /// Which cell of a day.
 type CellOf = (Dimension, Option<Arc<str>>, SourceClass);
 
@@ -118,14 +148,12 @@ struct CellTold {
     people: Vec<Vec<(Person, u128)>>,
 }
 
-type SumsTold = (Counters, BTreeMap<Option<Arc<str>>, (i64, i64)>);
+type SumsTold = (Counters, BTreeMap<Option<Arc<str>>, MoneyCounters>);
 
 impl CellTold {
     fn of(cell: &Cell, entity_day: &EntityDay) -> Self {
         let sums = |sums: &Sums| {
-            let money = sums.money.iter().map(|(currency, money)| {
-                (entity_day.texts.text(*currency).cloned(), (money.gross_minor, money.refunded_minor))
-            });
+            let money = sums.money.iter().map(|(currency, money)| (entity_day.texts.text(*currency).cloned(), *money));
             (sums.counters, money.collect())
         };
         let people = |part| cell.people_by_quarters(part).map(|(person, quarters)| (*person, quarters)).collect();

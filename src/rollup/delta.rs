@@ -8,6 +8,7 @@ use crate::{
     audience::{
         fact::{Fact, OriginNumbers, PartTaken, Sums, Texts},
         segment,
+        trail::Step,
     },
     db::queries::rollups::{MoneyRow, RollupRow},
     domain::{
@@ -27,6 +28,8 @@ pub struct Deltas {
     texts: Texts,
     /// By quarter-hour and origin. A batch holds few quarters and many entities, most of which have one fact.
     facts: FxHashMap<EntityRef, Facts>,
+    /// What users did, in the order of the events.
+    steps: Vec<Step>,
     /// Types of events that were met, so that each is written once.
     event_types: FxHashSet<Arc<str>>,
     /// Since when plays are kept one by one; they are not where it is left out.
@@ -89,9 +92,13 @@ impl Deltas {
         let currency = event.currency.as_deref().map(|currency| self.texts.number(Some(currency)));
         let money = |money| currency.filter(|_| money != MoneyCounters::default()).map(|currency| (currency, money));
         let event_type = self.event_type(&event.event_type);
-        let happened = &occurrence.counters;
-        self.add_to(event_type, (quarter_ms, origin), happened, money(occurrence.money), taken(occurrence.part));
+        let (happened, actor) = (&occurrence.counters, taken(occurrence.part));
+        self.add_to(event_type, (quarter_ms, origin), happened, money(occurrence.money), actor);
         let effect = effect(event, rules);
+        if let Some(actor) = actor {
+            let is_stream = effect.is_some_and(|effect| effect.part == Some(Part::Listener));
+            self.add_step(event, actor.person, origin, is_stream);
+        }
         let mut whole = effect.map(|effect| effect.counters).unwrap_or_default();
         whole.add(happened);
         let moved = effect.and_then(|effect| money(effect.money));
@@ -106,6 +113,17 @@ impl Deltas {
             let part = part.filter(|_| credited.is_whole);
             self.add_to(entity, (quarter_ms, origin), &credited.counters, moved, part);
         }
+    }
+
+    fn add_step(&mut self, event: &Event, user: u32, origin: OriginNumbers, is_stream: bool) {
+        self.steps.push(Step {
+            user,
+            at_ms: event.key.occurred_at_ms,
+            event_type: self.texts.number(Some(&event.event_type)),
+            is_stream,
+            origin,
+            genre: self.texts.number(event.genre.as_deref()),
+        });
     }
 
     fn event_type(&mut self, name: &str) -> EntityRef {
@@ -179,10 +197,10 @@ impl Deltas {
         (&self.texts, self.facts.iter().map(|(entity, facts)| (entity, &facts.list[..])))
     }
 
-    /// All facts in their durable form; nothing where there are none.
+    /// All facts and steps in their durable form; nothing where there are none.
     pub fn segment(&self) -> Option<Vec<u8>> {
         let (texts, facts) = self.facts();
-        (!self.facts.is_empty()).then(|| segment::encode(texts, facts))
+        (!self.facts.is_empty()).then(|| segment::encode(texts, facts, &self.steps))
     }
 
     /// Counter rows of both grains, sorted by key.

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    mem::take,
     sync::Arc,
 };
 
@@ -11,16 +12,17 @@ use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 
 use super::{
-    compare::{Report, compare_counters, compare_money, compare_people, place},
+    compare::{Report, compare_counters, compare_money, compare_people, compare_trails, place},
     delta::Deltas,
     replay::add_stored,
 };
 use crate::{
     audience::{
-        day::{EntityDay, Marks, Wanted},
+        day::{EntityDay, Wanted},
         merge,
         open::{gather_markets, open_segment},
-        segment::{Mark, Segment},
+        segment::{Mark, Marks, Segment},
+        trail::TrailPart,
     },
     db::{
         Connection, Database, DbError, Transaction,
@@ -28,6 +30,7 @@ use crate::{
             audience::{self, DayRow, MarketRow},
             events, leases,
             rollups::{self, MoneyRow, RollupRow},
+            trails,
         },
     },
     domain::{
@@ -59,11 +62,13 @@ struct Recount {
 pub struct People {
     pub days: BTreeMap<EntityRef, EntityDay>,
     pub markets: BTreeMap<Option<Arc<str>>, RoaringBitmap>,
+    /// By block of users.
+    pub trails: BTreeMap<u32, TrailPart>,
 }
 
 impl People {
     /// Adds those of a segment's facts that are of this day and not held yet.
-    fn fold(&mut self, day: i64, segment: &Segment, is_held: impl Fn(&EntityDay) -> bool) {
+    fn fold(&mut self, day: i64, segment: &Segment, is_held: impl Fn(&Marks) -> bool) {
         let mut markets = FxHashMap::default();
         for (entity, at) in &segment.entities {
             if entity.kind == EntityKind::Song {
@@ -72,13 +77,22 @@ impl People {
             let mut facts = segment.facts(*at).filter(|fact| Grain::Day.bucket_of(fact.quarter_ms) == day).peekable();
             if facts.peek().is_some() {
                 let entity_day = self.days.entry(entity.clone()).or_default();
-                if !is_held(entity_day) {
+                if !is_held(&entity_day.marks) {
                     facts.for_each(|fact| entity_day.fold(&fact, &segment.texts));
                 }
             }
         }
         for ((_, country), listeners) in markets.into_iter().filter(|((of, _), _)| *of == day) {
             self.markets.entry(country).or_default().extend(listeners);
+        }
+        for step in segment.steps() {
+            let (of, users) = step.block_day();
+            if of == day {
+                let trail = self.trails.entry(users).or_default();
+                if !is_held(&trail.marks) {
+                    trail.add(step, &segment.texts);
+                }
+            }
         }
     }
 }
@@ -127,8 +141,10 @@ pub async fn verify(database: &Database, rules: &CountingRules, on_day: impl Fn(
         report.events += recount.events;
         compare_counters(&mut report, recount.counters, rollups::list_day(&snapshot, day).await?);
         compare_money(&mut report, recount.money, rollups::list_money_day(&snapshot, day).await?);
-        let stored = stored_people(&snapshot, day, &open, &mut report).await?;
-        compare_people(&mut report, day, recount.people, stored);
+        let mut stored = stored_people(&snapshot, day, &open, &mut report).await?;
+        let mut people = recount.people;
+        compare_trails(&mut report, day, take(&mut people.trails), take(&mut stored.trails));
+        compare_people(&mut report, day, people, stored);
         from = day + DAY_MS;
     }
     snapshot.rollback().await.map_err(DbError::from)?;
@@ -156,8 +172,27 @@ async fn stored_people<C: Connection>(
     }
     let markets = audience::list_markets(conn, &[day]).await?;
     stored.markets = markets.into_iter().map(|row| (row.country, row.listeners)).collect();
+    stored.trails = stored_trails(conn, day, report).await?;
     for segment in open {
-        stored.fold(day, segment, |entity_day| entity_day.marks.hold(segment.mark));
+        stored.fold(day, segment, |marks| marks.hold(segment.mark));
+    }
+    Ok(stored)
+}
+
+/// A day's trails by block of users.
+async fn stored_trails<C: Connection>(
+    conn: &C,
+    day: i64,
+    report: &mut Report,
+) -> Result<BTreeMap<u32, TrailPart>, DbError> {
+    let heads = trails::list_heads(conn, &[day], None).await?;
+    let keys: Vec<trails::PartKey> = heads.iter().map(trails::PartRow::key).collect();
+    let mut stored: BTreeMap<u32, TrailPart> = BTreeMap::new();
+    for row in trails::list(conn, &keys).await? {
+        match merge::read_trail(&row) {
+            Ok(part) => stored.entry(row.users).or_default().absorb(&part),
+            Err(_) => report.note(format!("trails of block {} on {}: cannot be read", row.users, date_text(day))),
+        }
     }
     Ok(stored)
 }
@@ -172,8 +207,9 @@ async fn find_next_day<C: Connection>(conn: &C, from: i64, open_days: &BTreeSet<
     let event = events::find_next(conn, from).await?.map(|at_ms| Grain::Day.bucket_of(at_ms));
     let rollup = rollups::find_next_day(conn, from).await?;
     let stored = audience::find_next_day(conn, from).await?;
+    let trail = trails::find_next_day(conn, from).await?;
     let open = open_days.range(from..).next().copied();
-    Ok([event, rollup, stored, open].into_iter().flatten().min())
+    Ok([event, rollup, stored, trail, open].into_iter().flatten().min())
 }
 
 /// Replaces every number by a recount, day by day; returns how many days.
@@ -209,7 +245,11 @@ pub async fn rebuild(
         rollups::apply_deltas(&txn, 0, &counter_rows(recount.counters)).await?;
         let before = audience::list_day_cells(&txn, day).await?;
         audience::delete_day(&txn, day).await?;
-        store_people(&txn, day, recount.people, before, &held).await?;
+        let People { days: people, markets, trails: recounted } = recount.people;
+        store_people(&txn, day, people, before, &held).await?;
+        let markets = markets.into_iter().map(|(country, listeners)| MarketRow { day, country, listeners });
+        audience::put_markets(&txn, &markets.collect::<Vec<_>>()).await?;
+        replace_trails(&txn, day, recounted, &held).await?;
         leases::release(&txn, merge::LEASE, &holder).await?;
         txn.commit().await?;
         days += 1;
@@ -232,7 +272,7 @@ fn money_rows(money: MoneySums) -> Vec<MoneyRow> {
 async fn store_people(
     txn: &Transaction,
     day: i64,
-    people: People,
+    people: BTreeMap<EntityRef, EntityDay>,
     before: Vec<DayRow>,
     held: &Marks,
 ) -> Result<(), DbError> {
@@ -243,7 +283,6 @@ async fn store_people(
         marks_before.insert(row.entity, marks);
     }
     let rows: Vec<DayRow> = people
-        .days
         .into_iter()
         .map(|(entity, mut entity_day)| {
             entity_day.marks = marks_before.remove(&entity).unwrap_or_default();
@@ -251,9 +290,29 @@ async fn store_people(
             merge::day_row(day, entity, entity_day)
         })
         .collect();
-    audience::put(txn, &rows).await?;
-    let markets = people.markets.into_iter().map(|(country, listeners)| MarketRow { day, country, listeners });
-    audience::put_markets(txn, &markets.collect::<Vec<_>>()).await
+    audience::put(txn, &rows).await
+}
+
+/// Writes a day's trails over those that are stored. Their rows hold what waits, and what the rows before them held.
+async fn replace_trails(
+    txn: &Transaction,
+    day: i64,
+    recounted: BTreeMap<u32, TrailPart>,
+    held: &Marks,
+) -> Result<(), DbError> {
+    let mut marks_before: HashMap<u32, Marks> = HashMap::new();
+    for head in trails::list_heads(txn, &[day], None).await? {
+        // What cannot be read is what is being repaired.
+        let marks = merge::marks_of(std::slice::from_ref(&head)).unwrap_or_default();
+        marks_before.entry(head.users).or_default().raise_all(&marks);
+    }
+    trails::delete_day(txn, day).await?;
+    let row = |(users, mut trail): (u32, TrailPart)| {
+        trail.marks = marks_before.remove(&users).unwrap_or_default();
+        trail.marks.raise_all(held);
+        merge::trail_row(day, users, 0, trail)
+    };
+    trails::insert(txn, &recounted.into_iter().map(row).collect::<Vec<_>>()).await
 }
 
 pub fn date_text(day: i64) -> String {

@@ -117,6 +117,7 @@ fn arguments(type_name: &str, field_name: &str, field: &Value) -> String {
                 ("Subscription", "metrics", "of") => r#"{kind: SONG, id: "song-1"}"#.to_owned(),
                 (_, "breakdown", "by") => "COUNTRY".to_owned(),
                 (_, "audienceOverlap", "with") => "\"artist-2\"".to_owned(),
+                ("Platform", "funnel", "steps") => r#"[{type: "a"}, {type: "b"}]"#.to_owned(),
                 ("Timeline", "columns", "of") => "[STREAMS]".to_owned(),
                 ("Mutation", "upsertCatalog", "input") => r#"{songs: [{id: "song-3"}]}"#.to_owned(),
                 ("Mutation", "mergeEntities", "input") => {
@@ -170,6 +171,18 @@ fn way_to(type_name: &str) -> &'static str {
         "CountPoint" => "query { platform { registrations { @ } } }",
         "LoginStats" => "query { platform { logins { @ } } }",
         "FeatureUse" => "query { platform { featureUsage { @ } } }",
+        "Conversion" => "query { platform { conversion { @ } } }",
+        "ConversionPoint" => "query { platform { conversion { points { @ } } } }",
+        "Money" => {
+            r#"query { platform { conversion(during: {period: ALL_TIME}, saleEvent: "order.paid") { averageOrderValue { @ } } } }"#
+        }
+        "SessionStats" => "query { platform { sessions { @ } } }",
+        "SessionPoint" => r#"query { platform { sessions(during: {last: "P1D"}) { points { @ } } } }"#,
+        "Funnel" => r#"query { platform { funnel(steps: [{type: "a"}, {type: "b"}]) { @ } } }"#,
+        "FunnelStep" => r#"query { platform { funnel(steps: [{type: "a"}, {type: "b"}]) { steps { @ } } } }"#,
+        "FunnelPart" => {
+            r#"query { platform { funnel(steps: [{type: "track.played"}, {type: "b"}], by: GENRE) { parts { @ } } } }"#
+        }
         "RetentionTable" => r#"query { song(id: "song-1") { retention { @ } } }"#,
         "RetentionCohort" => r#"query { song(id: "song-1") { retention { cohorts { @ } } } }"#,
         "RetentionCell" => r#"query { song(id: "song-1") { retention { cohorts { cells { @ } } } } }"#,

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io::Read,
-    path::PathBuf,
+    path::Path,
 };
 
 use backbeat::{
@@ -15,22 +15,11 @@ use serde_json::{Value, json};
 
 use crate::{
     import::{backbeat, text},
-    support::{App, TestDatabase, app::Options, at, left_out},
+    support::{App, TestDatabase, app::Options, at, data::shared_file},
 };
 
-fn file(name: &str) -> Option<PathBuf> {
-    let directory = std::env::var_os("BACKBEAT_SHARED_DATA")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
-    let file = directory.join(name);
-    if !file.exists() {
-        left_out(&format!("charts of real data; set BACKBEAT_SHARED_DATA to the directory of {name}"));
-        return None;
-    }
-    Some(file)
-}
-
 /// The rows of a file by week and rank; each cell by its column.
-fn weeks(file: &PathBuf, week: &str) -> BTreeMap<String, BTreeMap<i64, HashMap<String, String>>> {
+fn weeks(file: &Path, week: &str) -> BTreeMap<String, BTreeMap<i64, HashMap<String, String>>> {
     let mut bytes = Vec::new();
     GzDecoder::new(std::fs::File::open(file).unwrap()).read_to_end(&mut bytes).unwrap();
     let mut weeks: BTreeMap<String, BTreeMap<i64, _>> = BTreeMap::new();
@@ -53,7 +42,7 @@ async fn entries(app: &App, of: &str, week: &str) -> Vec<Value> {
 }
 
 async fn check_spotify(database: TestDatabase) {
-    let Some(file) = file("spotify_us_weekly_2017.csv.gz") else { return };
+    let Some(file) = shared_file("spotify_us_weekly_2017.csv.gz") else { return };
     let directory = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
         let output = backbeat(directory.path(), &[("DATABASE_URL", &database.url)], arguments);
@@ -107,7 +96,7 @@ async fn a_year_of_spotify_weeks_is_as_published_on_postgres() {
 /// A Billboard file, each row as 201 - rank streams of what it names. `agreeing` rows of all weeks but the first
 /// have the place before that was published with them.
 async fn check_billboard(name: &str, of: EntityKind, agreeing: usize) {
-    let Some(file) = file(name) else { return };
+    let Some(file) = shared_file(name) else { return };
     let published = weeks(&file, "chart_week");
     let database = TestDatabase::sqlite();
     let app = App::start_with(&database, Options::at(at("2024-06-01T00:00:00Z"))).await;
@@ -175,7 +164,7 @@ async fn two_years_of_the_billboard_200_have_the_published_places_before() {
 /// in a file without listeners.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_day_of_countries_has_the_published_markets_and_charts() {
-    let Some(file) = file("spotify_daily_by_country.csv.gz") else { return };
+    let Some(file) = shared_file("spotify_daily_by_country.csv.gz") else { return };
     let mut bytes = Vec::new();
     GzDecoder::new(std::fs::File::open(file).unwrap()).read_to_end(&mut bytes).unwrap();
     let rows: Vec<HashMap<String, String>> =

@@ -26,6 +26,7 @@ const NOT_METRICS: &[&str] = &[
     "LiveMetrics.sequence",
     "LiveRanking.sequence",
     "LiveRealtime.sequence",
+    "Money.amount",
     "Rank.of",
     "Rank.previousPosition",
     "RankedAlbum.position",

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use chrono::{DateTime, Months, TimeDelta, Utc};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     import::{backbeat, text},
-    support::{App, TestDatabase, left_out},
+    support::{App, TestDatabase, data::shared_file},
 };
 
 const IMPORT: [&str; 14] = [
@@ -31,19 +31,8 @@ const IMPORT: [&str; 14] = [
     "ms_played=playedMs",
 ];
 
-fn file() -> Option<PathBuf> {
-    let directory = std::env::var_os("BACKBEAT_SHARED_DATA")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
-    let file = directory.join("listening_events.csv.gz");
-    if !file.exists() {
-        left_out("the import of real data; set BACKBEAT_SHARED_DATA to the directory of listening_events.csv.gz");
-        return None;
-    }
-    Some(file)
-}
-
 async fn check_import(database: TestDatabase) {
-    let Some(file) = file() else { return };
+    let Some(file) = shared_file("listening_events.csv.gz") else { return };
     let directory = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
         let output = backbeat(directory.path(), &[("DATABASE_URL", &database.url)], arguments);

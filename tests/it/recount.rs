@@ -157,6 +157,30 @@ on_every_database!(verify_finds_tampered_rows_and_rebuild_repairs_them, |databas
             vec![],
             "stored too many",
         ),
+        ("trails that are gone", format!("DELETE FROM trail WHERE day = {day}"), vec![], "stored are not those"),
+        (
+            "a trail that cannot be read",
+            format!("UPDATE trail SET packed = $1 WHERE day = {day}"),
+            vec![vec![9, 9, 9]],
+            "cannot be read",
+        ),
+        (
+            "a trail of somebody else",
+            format!(
+                "UPDATE trail SET packed = (SELECT packed FROM trail WHERE day = {day} - 86400000) WHERE day = {day}"
+            ),
+            vec![],
+            "trails of block",
+        ),
+        (
+            "a trail too many",
+            format!(
+                "INSERT INTO trail (day, users, part, steps, who, marks, packed) \
+                 SELECT {empty_day}, users, part, steps, who, marks, packed FROM trail WHERE day = {day}"
+            ),
+            vec![],
+            "events say nothing",
+        ),
         (
             "a market's people",
             format!("UPDATE market_day SET listeners = $1 WHERE day = {day}"),

@@ -107,13 +107,13 @@ pub async fn put_markets(txn: &Transaction, rows: &[MarketRow]) -> Result<(), Db
     Ok(())
 }
 
-fn set_bytes(set: &RoaringBitmap) -> Vec<u8> {
+pub(super) fn set_bytes(set: &RoaringBitmap) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(set.serialized_size());
     set.serialize_into(&mut bytes).expect("memory can be written to");
     bytes
 }
 
-fn set_of(bytes: &[u8]) -> Result<RoaringBitmap, DbError> {
+pub(super) fn set_of(bytes: &[u8]) -> Result<RoaringBitmap, DbError> {
     RoaringBitmap::deserialize_from(bytes).map_err(|_| DbError::Corrupt("a listener set cannot be read"))
 }
 

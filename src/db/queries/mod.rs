@@ -11,5 +11,6 @@ pub mod merges;
 pub mod notify;
 pub mod rankings;
 pub mod rollups;
+pub mod trails;
 pub mod upserts;
 pub mod versions;

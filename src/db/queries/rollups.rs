@@ -64,11 +64,12 @@ static ADD_ALL: LazyLock<BulkInsert> = LazyLock::new(|| {
 
 static ADD_MONEY: LazyLock<BulkInsert> = LazyLock::new(|| {
     BulkInsert::new(
-        "INSERT INTO money_rollup (grain, bucket, entity_kind, entity_id, currency, slot, gross_minor, refunded_minor)",
-        8,
+        "INSERT INTO money_rollup (grain, bucket, entity_kind, entity_id, currency, slot, gross_minor, refunded_minor, payments)",
+        9,
         "ON CONFLICT (grain, bucket, entity_kind, entity_id, currency, slot) DO UPDATE SET \
          gross_minor = money_rollup.gross_minor + excluded.gross_minor, \
-         refunded_minor = money_rollup.refunded_minor + excluded.refunded_minor",
+         refunded_minor = money_rollup.refunded_minor + excluded.refunded_minor, \
+         payments = money_rollup.payments + excluded.payments",
     )
 });
 
@@ -105,6 +106,7 @@ pub async fn apply_money_deltas(txn: &Transaction, slot: i16, rows: &[MoneyRow])
         arguments.add(slot);
         arguments.add(row.money.gross_minor);
         arguments.add(row.money.refunded_minor);
+        arguments.add(row.money.payments);
     };
     ADD_MONEY.run(txn, rows, bind).await?;
     Ok(())
@@ -213,15 +215,23 @@ pub async fn list_money<C: ConnectionTrait>(
     kind: EntityKind,
     ids: &[Arc<str>],
 ) -> Result<Vec<(String, i64, String, MoneyCounters)>, DbError> {
-    let select = "SELECT entity_id, bucket, currency, gross_minor, refunded_minor FROM money_rollup";
+    let select = "SELECT entity_id, bucket, currency, gross_minor, refunded_minor, payments FROM money_rollup";
     let rows = list_keyed(conn, select, grain, buckets, kind, ids).await?;
     rows.iter()
         .map(|row| {
-            let money =
-                MoneyCounters { gross_minor: row.try_get_by_index(3)?, refunded_minor: row.try_get_by_index(4)? };
+            let money = money_from(row, 3)?;
             Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?, money))
         })
         .collect()
+}
+
+/// Money whose first column is at `index`.
+fn money_from(row: &QueryResult, index: usize) -> Result<MoneyCounters, DbError> {
+    Ok(MoneyCounters {
+        gross_minor: row.try_get_by_index(index)?,
+        refunded_minor: row.try_get_by_index(index + 1)?,
+        payments: row.try_get_by_index(index + 2)?,
+    })
 }
 
 async fn list_keyed<C: ConnectionTrait>(
@@ -316,7 +326,7 @@ fn counter_columns() -> String {
     format!("grain, bucket, entity_kind, entity_id, {}", columns.join(", "))
 }
 
-const MONEY_COLUMNS: &str = "grain, bucket, entity_kind, entity_id, currency, gross_minor, refunded_minor";
+const MONEY_COLUMNS: &str = "grain, bucket, entity_kind, entity_id, currency, gross_minor, refunded_minor, payments";
 
 /// One row a key, sorted by it.
 fn summed_counters(rows: Vec<QueryResult>) -> Result<Vec<RollupRow>, DbError> {
@@ -336,8 +346,7 @@ fn summed_money(rows: Vec<QueryResult>) -> Result<Vec<MoneyRow>, DbError> {
     let mut sums: BTreeMap<_, MoneyCounters> = BTreeMap::new();
     for row in rows {
         let currency: String = row.try_get_by_index(4)?;
-        let money = MoneyCounters { gross_minor: row.try_get_by_index(5)?, refunded_minor: row.try_get_by_index(6)? };
-        sums.entry((key(&row)?, Arc::from(currency))).or_default().add(&money);
+        sums.entry((key(&row)?, Arc::from(currency))).or_default().add(&money_from(&row, 5)?);
     }
     let row = |(((grain, bucket, entity), currency), money)| MoneyRow { grain, bucket, entity, currency, money };
     Ok(sums.into_iter().map(row).collect())

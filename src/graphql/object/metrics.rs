@@ -7,7 +7,7 @@ use async_graphql::{Context, Object, SelectionField, SimpleObject};
 use crate::{
     analytics::Analytics,
     domain::{
-        counting::{Counter, Part, Parts},
+        counting::{Counter, MoneyCounters, Part, Parts},
         entity::EntityRef,
         measure::{Crowd, MeasureKey, Measures, Need},
         money::decimal_text,
@@ -364,17 +364,7 @@ impl Metrics {
     /// Money by currency, in the order of their codes; empty where none was moved. For the artist and admins.
     #[graphql(guard = "OwnerOnly { is_own: self.subject.is_own }", complexity = "5 + child_complexity")]
     async fn revenue(&self) -> Vec<Revenue> {
-        let amount = |minor, currency: &str| Decimal(decimal_text(minor, currency));
-        self.measures
-            .money
-            .iter()
-            .map(|(currency, money)| Revenue {
-                currency: CurrencyCode(currency.clone()),
-                amount: amount(money.gross_minor - money.refunded_minor, currency),
-                gross: amount(money.gross_minor, currency),
-                refunded: amount(money.refunded_minor, currency),
-            })
-            .collect()
+        revenue(&self.measures.money)
     }
 
     /// Streams divided by listeners; null without listeners.
@@ -436,6 +426,19 @@ impl Metrics {
 }
 
 /// A part of a whole; nothing without a whole.
-pub fn ratio(part: i64, whole: i64) -> Option<f64> {
+/// Money by currency, as it is shown.
+pub fn revenue(money: &[(String, MoneyCounters)]) -> Vec<Revenue> {
+    let amount = |minor, currency: &str| Decimal(decimal_text(minor, currency));
+    let of_currency = |(currency, money): &(String, MoneyCounters)| Revenue {
+        currency: CurrencyCode(currency.clone()),
+        amount: amount(money.gross_minor - money.refunded_minor, currency),
+        gross: amount(money.gross_minor, currency),
+        refunded: amount(money.refunded_minor, currency),
+    };
+    money.iter().map(of_currency).collect()
+}
+
+pub fn ratio(part: impl Into<i128>, whole: impl Into<i128>) -> Option<f64> {
+    let (part, whole) = (part.into(), whole.into());
     (whole != 0).then(|| part as f64 / whole as f64)
 }

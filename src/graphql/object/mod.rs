@@ -2,8 +2,10 @@
 
 pub mod catalogue;
 pub mod chart;
+pub mod conversion;
 pub mod entity;
 pub mod event;
+pub mod funnel;
 pub mod metrics;
 pub mod people;
 pub mod platform;
@@ -11,6 +13,7 @@ pub mod ranking;
 pub mod realtime;
 pub mod release;
 pub mod retention;
+pub mod sessions;
 pub mod timeline;
 pub mod trending;
 pub mod viewer;

@@ -3,10 +3,13 @@
 use async_graphql::{Context, Object, SimpleObject};
 
 use super::{
+    conversion::{Conversion, ConversionEvents},
+    funnel::{AskedFunnel, EventMatch, Funnel, FunnelDimension, FunnelOrder, within},
     metrics::{Freshness, Metrics, Subject, UniqueCount, need_of, ratio},
     people::{self, Share},
     realtime::Realtime,
     retention::{AskedRetention, RetentionMode, RetentionTable},
+    sessions::SessionStats,
     timeline::{BUCKETS_MAX, Timeline, bucket_estimate, cut},
 };
 use crate::{
@@ -21,7 +24,7 @@ use crate::{
         context::ContextExt,
         error::ApiError,
         input::{Dimension, Granularity, Metric, WindowInput, page_size},
-        scalars::{Date, DateTime, Long, TimeZone},
+        scalars::{Date, DateTime, Duration, Long, TimeZone},
     },
 };
 
@@ -288,6 +291,77 @@ impl Platform {
         let who = |event_type: Option<String>| event_type.map_or(Who::Active, Who::Did);
         let (start, back, zone) = (who(start_event), who(return_event), time_zone);
         AskedRetention { start, back, cohort_by, during, mode, periods, zone }.answer(ctx).await
+    }
+
+    /// Sessions: how many, how long, with how many events. Source: each user's events in order.
+    #[graphql(complexity = "100 + bucket_estimate(&during, every).saturating_mul(child_complexity) / 10")]
+    async fn sessions(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")] during: WindowInput,
+        #[graphql(desc = "The buckets' length.", default_with = "Granularity::Day")] every: Granularity,
+        #[graphql(desc = "The zone whose calendar cuts the buckets.", default_with = "TimeZone::UTC")]
+        time_zone: TimeZone,
+    ) -> Result<SessionStats, ApiError> {
+        SessionStats::of(ctx, during, every, time_zone).await
+    }
+
+    /// How far users get through some steps, each user in their best attempt: the one that gets furthest, and there
+    /// first; where several ways lead there, the one whose steps lie closest together. Events of one moment are taken in
+    /// the order of the steps. Source: each user's events in order; anonymous people, and events with `count`, are in
+    /// none.
+    #[graphql(complexity = "200 + child_complexity")]
+    #[expect(clippy::too_many_arguments, reason = "each is an argument of the field")]
+    async fn funnel(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The steps, 2 to 10. An event that may be several steps is one of them.")] steps: Vec<
+            EventMatch,
+        >,
+        #[graphql(desc = "What ends an attempt where it happens in between, unless it is a step; at most 10.")]
+        exclude: Option<Vec<EventMatch>>,
+        #[graphql(
+            desc = "How long after its first step an attempt may take, at most P366D.",
+            default_with = "Duration { ms: DAY_MS }"
+        )]
+        within: Duration,
+        #[graphql(desc = "In which order.", default_with = "FunnelOrder::Sequential")] order: FunnelOrder,
+        #[graphql(desc = "When attempts begin; they may end behind it.", default_with = "WindowInput::days(28)")]
+        during: WindowInput,
+        #[graphql(desc = "What the numbers are told apart by, beside all together.")] by: Option<FunnelDimension>,
+        #[graphql(desc = "How many parts, 1 to 200.", default = 10)] first: i32,
+    ) -> Result<Funnel, ApiError> {
+        let exclude = exclude.unwrap_or_default();
+        AskedFunnel { steps, exclude, within, order, during, by, first }.answer(ctx).await
+    }
+
+    /// What clicks lead to: conversions, sales, money. Source: counters and sets by type of event, and each user's events
+    /// in order.
+    #[graphql(complexity = "30 + bucket_estimate(&during, every).saturating_mul(child_complexity) / 10")]
+    #[expect(clippy::too_many_arguments, reason = "each is an argument of the field")]
+    async fn conversion(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::hours(24)")] during: WindowInput,
+        #[graphql(desc = "The length of the points' buckets.", default_with = "Granularity::Day")] every: Granularity,
+        #[graphql(desc = "The zone whose calendar cuts the buckets.", default_with = "TimeZone::UTC")]
+        time_zone: TimeZone,
+        #[graphql(desc = "The type of event that is a click.", default = "ui.clicked")] click_event: String,
+        #[graphql(desc = "The type of event that is a conversion.", default = "conversion.completed")]
+        conversion_event: String,
+        #[graphql(
+            desc = "The type of event that is a sale; `order.paid` where orders are what is sold.",
+            default = "sale.completed"
+        )]
+        sale_event: String,
+        #[graphql(
+            desc = "How long after a click a conversion is still its work, at most P366D.",
+            default_with = "Duration { ms: 7 * DAY_MS }"
+        )]
+        attributed_within: Duration,
+    ) -> Result<Conversion, ApiError> {
+        let of = ConversionEvents { click: click_event, conversion: conversion_event, sale: sale_event };
+        Conversion::load(ctx, of, within(attributed_within, "attributedWithin")?, during, every, time_zone).await
     }
 
     /// How much each type of event happened, most events first, then by name.

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod cluster;
+pub mod data;
 pub mod database;
 pub mod service;
 pub mod socket;

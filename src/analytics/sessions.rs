@@ -1,0 +1,99 @@
+//! Sessions: a user's events that follow each other within half an hour.
+
+use roaring::RoaringBitmap;
+
+use super::{Analytics, funnel::median, trails::Walk};
+use crate::{
+    audience::trail::Step,
+    db::DbError,
+    domain::window::{DAY_MS, Window},
+};
+
+/// Whoever does nothing for so long has ended their session.
+pub const SESSION_GAP_MS: i64 = 30 * 60_000;
+
+/// Sessions that begin in one window.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sessions {
+    pub count: u64,
+    /// Distinct users.
+    pub users: u64,
+    pub events: u64,
+    /// All lengths added up: from a session's first to its last event.
+    pub length_ms: i64,
+    pub median_ms: Option<i64>,
+}
+
+impl Analytics {
+    /// The sessions that begin in each of some windows in a row, and in all of them together. A session counts where
+    /// it begins, with all of its events.
+    ///
+    /// Source: trails.
+    pub async fn sessions(&self, windows: &[Window]) -> Result<(Vec<Sessions>, Sessions), DbError> {
+        let (Some(first), Some(last)) = (windows.first(), windows.last()) else { return Ok(Default::default()) };
+        // Whoever goes on for longer than a day behind the windows is asked for again.
+        let mut behind_ms = DAY_MS;
+        loop {
+            let until_ms = last.to_ms.saturating_add(behind_ms);
+            // What lies before the windows tells which of their events begin nothing.
+            let during = first.from_ms - SESSION_GAP_MS..until_ms;
+            let mut found: Vec<Found> = windows.iter().map(|_| Found::default()).collect();
+            let mut is_cut = false;
+            self.walk(&Walk { during, ..Walk::default() }, |steps, _| {
+                for session in steps.chunk_by(|one, next| is_one_session(one.at_ms, next.at_ms)) {
+                    let (from_ms, to_ms) = (session[0].at_ms, session[session.len() - 1].at_ms);
+                    let place = windows.partition_point(|window| window.to_ms <= from_ms);
+                    if first.from_ms <= from_ms && place < windows.len() {
+                        is_cut |= is_one_session(to_ms, until_ms);
+                        found[place].add(session);
+                    }
+                }
+            })
+            .await?;
+            if !is_cut {
+                let all = Found::united(&found);
+                return Ok((found.into_iter().map(Found::count).collect(), all.count()));
+            }
+            behind_ms *= 4;
+        }
+    }
+}
+
+/// Whether an event belongs to the session of the event before.
+pub fn is_one_session(before_ms: i64, at_ms: i64) -> bool {
+    at_ms - before_ms < SESSION_GAP_MS
+}
+
+/// Sessions of one window while they are gathered.
+#[derive(Default)]
+struct Found {
+    users: RoaringBitmap,
+    events: u64,
+    lengths_ms: Vec<i64>,
+}
+
+impl Found {
+    fn add(&mut self, session: &[Step]) {
+        self.users.insert(session[0].user);
+        self.events += session.len() as u64;
+        self.lengths_ms.push(session[session.len() - 1].at_ms - session[0].at_ms);
+    }
+
+    fn united(all: &[Found]) -> Self {
+        Self {
+            users: all.iter().fold(RoaringBitmap::new(), |users, found| users | &found.users),
+            events: all.iter().map(|found| found.events).sum(),
+            lengths_ms: all.iter().flat_map(|found| &found.lengths_ms).copied().collect(),
+        }
+    }
+
+    fn count(self) -> Sessions {
+        Sessions {
+            count: self.lengths_ms.len() as u64,
+            users: self.users.len(),
+            events: self.events,
+            length_ms: self.lengths_ms.iter().sum(),
+            median_ms: median(self.lengths_ms),
+        }
+    }
+}
