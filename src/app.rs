@@ -39,6 +39,7 @@ use crate::{
         committer::{self, CommitterParts, error_chain},
     },
     live::{Answer, Answers, Hub, Question},
+    privacy::Privacy,
     realtime::{Realtime, Recovery},
     rollup::fold,
     telemetry::Metrics,
@@ -554,6 +555,12 @@ impl App {
             ingest: core.ingest.clone(),
             hub: core.hub.clone(),
             charts: core.charts.clone(),
+            privacy: Privacy {
+                database: core.database.clone(),
+                analytics: core.analytics.clone(),
+                open_audience: core.open_audience.clone(),
+                watermark: core.watermark.clone(),
+            },
         };
         let edge = Edge {
             api: GraphqlApi::new(services, settings.documents, settings.introspection, core.metrics.clone()),

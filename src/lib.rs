@@ -15,6 +15,7 @@ pub mod graphql;
 pub mod http;
 pub mod ingest;
 pub mod live;
+pub mod privacy;
 pub mod realtime;
 pub mod rollup;
 pub mod telemetry;

@@ -117,7 +117,9 @@ async fn log_only(options: &Options, batches: &[Vec<Decoded>]) -> Result<f64, Be
 
 async fn make_partitions(database: &Database) -> Result<(), BenchError> {
     if !database.is_sqlite() {
-        events::create_partition(database.writer(), "event_all", 0, now_ms() * 2).await?;
+        let txn = database.begin_write().await?;
+        events::create_partition(&txn, "event_all", 0, now_ms() * 2).await?;
+        txn.commit().await?;
     }
     Ok(())
 }

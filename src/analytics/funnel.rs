@@ -78,7 +78,7 @@ impl Analytics {
         let named = question.steps.iter().chain(&question.exclude).map(|step| step.event_type.clone());
         let event_types = (*order != FunnelOrder::Strict).then(|| named.collect());
         let until_ms = during.to_ms.saturating_add(*within_ms);
-        let walk = Walk { during: during.from_ms..until_ms, event_types, users: None };
+        let walk = Walk { during: during.from_ms..until_ms, event_types, ..Walk::default() };
         let mut matching = Matching::new(question);
         let mut all = Times::new(question.steps.len());
         let mut parts: HashMap<u32, Times> = HashMap::new();

@@ -8,6 +8,7 @@ mod counters;
 mod countries;
 mod days;
 mod funnel;
+mod listening;
 mod origins;
 mod people;
 mod ranking;
@@ -27,6 +28,7 @@ pub use audience::{
 };
 pub use countries::{CountryPass, InCountry};
 pub use funnel::{EventMatch, Funnel, FunnelBy, FunnelOrder, FunnelQuestion, Reached};
+pub use listening::{KnownUser, StreamTimes, Tastes};
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
 pub use people::Who;
 pub use ranking::{PAGES_DEPTH, Place, PlaceKey, PositionKey, RankedEntity, RankingList, Totals, value_of};
@@ -41,6 +43,7 @@ use crate::{
     domain::{
         clock::SharedClock,
         commit::Watermark,
+        counting::CountingRules,
         entity::EntityRef,
         measure::{MeasureKey, Measures},
         merge::Merges,
@@ -64,6 +67,7 @@ pub struct AnalyticsSettings {
     pub day_leaders: usize,
     /// Which types of events make a user active; none for any.
     pub active_event_types: Arc<[String]>,
+    pub counting: CountingRules,
 }
 
 /// The service that answers. Cheap to clone.
@@ -82,6 +86,7 @@ pub struct Analytics {
     shown_people_min: u64,
     audience_thresholds: AudienceThresholds,
     active_event_types: Arc<[String]>,
+    counting: CountingRules,
 }
 
 impl Analytics {
@@ -108,6 +113,7 @@ impl Analytics {
             shown_people_min: settings.shown_people_min,
             audience_thresholds: settings.audience_thresholds,
             active_event_types: settings.active_event_types,
+            counting: settings.counting,
         }
     }
 

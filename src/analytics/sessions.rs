@@ -26,10 +26,14 @@ pub struct Sessions {
 
 impl Analytics {
     /// The sessions that begin in each of some windows in a row, and in all of them together. A session counts where
-    /// it begins, with all of its events.
+    /// it begins, with all of its events. Of everybody, where nobody is named.
     ///
     /// Source: trails.
-    pub async fn sessions(&self, windows: &[Window]) -> Result<(Vec<Sessions>, Sessions), DbError> {
+    pub async fn sessions(
+        &self,
+        windows: &[Window],
+        users: Option<&RoaringBitmap>,
+    ) -> Result<(Vec<Sessions>, Sessions), DbError> {
         let (Some(first), Some(last)) = (windows.first(), windows.last()) else { return Ok(Default::default()) };
         // Whoever goes on for longer than a day behind the windows is asked for again.
         let mut behind_ms = DAY_MS;
@@ -39,7 +43,7 @@ impl Analytics {
             let during = first.from_ms - SESSION_GAP_MS..until_ms;
             let mut found: Vec<Found> = windows.iter().map(|_| Found::default()).collect();
             let mut is_cut = false;
-            self.walk(&Walk { during, ..Walk::default() }, |steps, _| {
+            self.walk(&Walk { during, users: users.cloned(), ..Walk::default() }, |steps, _| {
                 for session in steps.chunk_by(|one, next| is_one_session(one.at_ms, next.at_ms)) {
                     let (from_ms, to_ms) = (session[0].at_ms, session[session.len() - 1].at_ms);
                     let place = windows.partition_point(|window| window.to_ms <= from_ms);

@@ -33,6 +33,8 @@ pub struct Walk {
     pub event_types: Option<Vec<String>>,
     /// The users by their numbers; everybody where it is left out.
     pub users: Option<RoaringBitmap>,
+    /// Also events that stand for several, which are no steps of a journey.
+    pub with_several: bool,
 }
 
 /// Steps read at once; bounds memory whatever a window holds.
@@ -97,7 +99,7 @@ impl Analytics {
     pub async fn repeating_users(&self, event_type: &str, window: Window) -> Result<(u64, u64), DbError> {
         let event_types = Some(vec![event_type.to_owned()]);
         let (mut all, mut repeating) = (0, 0);
-        self.walk(&Walk { during: window.from_ms..window.to_ms, event_types, users: None }, |steps, _| {
+        self.walk(&Walk { during: window.from_ms..window.to_ms, event_types, ..Walk::default() }, |steps, _| {
             all += 1;
             repeating += u64::from(steps.len() > 1);
         })
@@ -129,7 +131,9 @@ struct Steps<'a> {
 
 impl Steps<'_> {
     fn is_asked(&self, step: &Step) -> bool {
-        self.during.contains(&step.at_ms) && self.asked.users.as_ref().is_none_or(|users| users.contains(step.user))
+        self.during.contains(&step.at_ms)
+            && (!step.is_several || self.asked.with_several)
+            && self.asked.users.as_ref().is_none_or(|users| users.contains(step.user))
     }
 
     fn add_open(&mut self, segments: &[Arc<Segment>]) {

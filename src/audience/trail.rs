@@ -22,6 +22,8 @@ pub struct Step {
     pub event_type: u32,
     /// Whether it was a stream.
     pub is_stream: bool,
+    /// Whether the event stands for several; then it is no step of a journey, and here so that it can be found.
+    pub is_several: bool,
     pub origin: OriginNumbers,
     pub genre: u32,
 }
@@ -51,15 +53,17 @@ impl Step {
     }
 
     fn write(&self, bytes: &mut Vec<u8>) {
-        write_number(bytes, u64::from(self.event_type) << 1 | u64::from(self.is_stream));
+        let flags = u64::from(self.is_stream) | u64::from(self.is_several) << 1;
+        write_number(bytes, u64::from(self.event_type) << 2 | flags);
         self.origin.iter().chain([&self.genre]).for_each(|text| write_number(bytes, u64::from(*text)));
     }
 
     fn read(reader: &mut Reader<'_>, user: u32, at_ms: i64) -> Result<Self, Unreadable> {
         let kind = reader.number()?;
-        let event_type = u32::try_from(kind >> 1).map_err(|_| Unreadable)?;
+        let event_type = u32::try_from(kind >> 2).map_err(|_| Unreadable)?;
+        let (is_stream, is_several) = (kind & 1 != 0, kind & 2 != 0);
         let origin = [reader.small()?, reader.small()?, reader.small()?];
-        Ok(Self { user, at_ms, event_type, is_stream: kind & 1 == 1, origin, genre: reader.small()? })
+        Ok(Self { user, at_ms, event_type, is_stream, is_several, origin, genre: reader.small()? })
     }
 }
 
@@ -155,12 +159,13 @@ mod tests {
     const DAY: i64 = 20_000 * DAY_MS;
 
     fn step() -> impl Strategy<Value = Step> {
-        (any::<u32>(), 0..DAY_MS, 0..4_u32, any::<bool>(), [0..4_u32, 0..4, 0..4], 0..4_u32).prop_map(
-            |(user, since, event_type, is_stream, origin, genre)| Step {
+        (any::<u32>(), 0..DAY_MS, 0..4_u32, any::<(bool, bool)>(), [0..4_u32, 0..4, 0..4], 0..4_u32).prop_map(
+            |(user, since, event_type, (is_stream, is_several), origin, genre)| Step {
                 user,
                 at_ms: DAY + since,
                 event_type,
                 is_stream,
+                is_several,
                 origin,
                 genre,
             },

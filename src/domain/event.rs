@@ -52,6 +52,9 @@ pub struct EventKey {
     pub hash: [u8; 16],
 }
 
+/// What the ids begin with that stand for people who were erased. No sender can use it.
+pub const ERASED: char = '\u{1}';
+
 /// An accepted event: every field checked, its entities resolved to ids.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
@@ -367,6 +370,10 @@ impl NewEvent {
             if let Some(text) = text {
                 check_text(field, text, length_max)?;
             }
+        }
+        if self.user_id.as_ref().is_some_and(|id| id.starts_with(ERASED)) {
+            let message = "begins with U+0001, which stands for people who were erased";
+            return Err(Rejection::new(RejectCode::InvalidCharacter, "userId", message));
         }
         if let Some(entity) = &self.entity {
             check_text("entity.id", &entity.id, ids)?;

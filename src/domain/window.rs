@@ -225,7 +225,8 @@ impl Granularity {
     }
 }
 
-fn local(at_ms: i64, zone: Tz) -> NaiveDateTime {
+/// What the clocks of a zone show.
+pub fn local(at_ms: i64, zone: Tz) -> NaiveDateTime {
     let at = DateTime::<Utc>::from_timestamp_millis(at_ms).unwrap_or_default();
     at.with_timezone(&zone).naive_local()
 }

@@ -10,6 +10,7 @@ use crate::{
     domain::{error::ErrorKind, viewer::Viewer},
     ingest::Ingest,
     live::Hub,
+    privacy::Privacy,
 };
 
 /// The services behind the schema.
@@ -20,6 +21,7 @@ pub struct Services {
     pub ingest: Ingest,
     pub hub: Hub,
     pub charts: Charts,
+    pub privacy: Privacy,
 }
 
 /// Who asks; absent for an anonymous request.
@@ -31,6 +33,7 @@ pub trait ContextExt {
     fn ingest(&self) -> &Ingest;
     fn hub(&self) -> &Hub;
     fn charts(&self) -> &Charts;
+    fn privacy(&self) -> &Privacy;
     fn loader(&self) -> &DataLoader<AnalyticsLoader>;
     fn viewer(&self) -> Option<&Viewer>;
     fn require_viewer(&self) -> Result<&Viewer, ApiError>;
@@ -55,6 +58,10 @@ impl ContextExt for Context<'_> {
 
     fn charts(&self) -> &Charts {
         &self.data_unchecked::<Services>().charts
+    }
+
+    fn privacy(&self) -> &Privacy {
+        &self.data_unchecked::<Services>().privacy
     }
 
     fn loader(&self) -> &DataLoader<AnalyticsLoader> {

@@ -11,7 +11,10 @@ use super::{
     object::{
         catalogue::{CatalogResult, MergePayload, UpsertCatalogPayload},
         event::RecordEventsPayload,
+        privacy::EraseUserPayload,
+        user::require_own,
     },
+    scalars::Long,
 };
 use crate::domain::{catalogue::CatalogueEntry, entity::EntityRef};
 
@@ -65,6 +68,21 @@ impl Mutation {
     ) -> Result<MergePayload, ApiError> {
         ctx.catalogue().merge(input.kind.into(), &input.from_id, &input.into_id).await?;
         merged(ctx, input.kind, input.from_id).await
+    }
+
+    /// Takes a person out of everything that is known under their id: their events lose the id, the free properties and
+    /// what else could lead to them; the id is unknown from then on. Totals, distinct people and journeys stay what they
+    /// were, and events that are sent again are known. It is done as a whole or not at all, while events come in. For
+    /// themselves, with a listener's token, and for admins.
+    #[graphql(guard = "Allow::Public")]
+    async fn erase_user(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The user's id.")] id: ID,
+    ) -> Result<EraseUserPayload, ApiError> {
+        require_own(ctx.require_viewer()?, &id)?;
+        let erased = ctx.privacy().erase(&id).await?;
+        Ok(EraseUserPayload { id, status: erased.into(), events: Long::of(erased.unwrap_or(0)) })
     }
 
     /// Takes a merge back: both are again what their own events say. Where there was none, nothing changes.

@@ -12,8 +12,10 @@ use super::{
         chart::{Chart, series},
         entity::{Album, Artist, Playlist, Song},
         platform::Platform,
+        privacy::UserExport,
         ranking::{AskedRanking, PageInput, RankingConnection, among, require_rankable},
         trending::{self, TrendingItem},
+        user::User,
         viewer::Viewer,
     },
     scalars::{CountryCode, Date},
@@ -36,6 +38,30 @@ impl Query {
     #[graphql(guard = "Allow::AnyToken")]
     async fn viewer(&self, ctx: &Context<'_>) -> Result<Viewer, ApiError> {
         Ok(Viewer(ctx.require_viewer()?.clone()))
+    }
+
+    /// Somebody who uses the platform, by id; null while no event named them. For themselves, with a listener's token,
+    /// and for admins.
+    #[graphql(guard = "Allow::Public")]
+    async fn user(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The user's id.")] id: ID,
+    ) -> Result<Option<User>, ApiError> {
+        User::find(ctx, &id).await
+    }
+
+    /// Everything that is known about a user, as NDJSON: one event a line, oldest first, in the fields in which events are
+    /// sent, with `receivedAt`. For themselves, with a listener's token, and for admins.
+    #[graphql(guard = "Allow::Public", complexity = "100 + first.clamp(0, 5_000) as usize / 10")]
+    async fn export_user(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The user's id.")] id: ID,
+        #[graphql(desc = "How many events, 1 to 5,000.", default = 1_000)] first: i32,
+        #[graphql(desc = "The cursor that the part before ended with.")] after: Option<String>,
+    ) -> Result<UserExport, ApiError> {
+        UserExport::load(ctx, &id, first, after).await
     }
 
     /// What every number means. For anybody.

@@ -30,6 +30,7 @@ use crate::{
         queries::{
             audience, catalogue, events, notify,
             rollups::{self, MoneyRow, RollupRow},
+            versions,
         },
     },
     domain::{
@@ -90,6 +91,7 @@ pub fn start(parts: CommitterParts, limits: IngestLimits, stop: watch::Receiver<
         known_credits: KnownCredits::default(),
         known_version: 0,
         person_numbers: PersonNumbers::default(),
+        known_erasures: 0,
         next_mark: NextMark::default(),
         partitions: Partitions::default(),
         expects_known: false,
@@ -104,6 +106,8 @@ struct Committer {
     /// The state of the catalogue that what is known belongs to.
     known_version: i64,
     person_numbers: PersonNumbers,
+    /// After how many erasures these are known.
+    known_erasures: i64,
     next_mark: NextMark,
     partitions: Partitions,
     /// Whether the last batch held known keys.
@@ -285,12 +289,21 @@ impl Committer {
             return Ok(Stored::default());
         }
         let logged: Vec<&Event> = new.iter().map(|accepted| &accepted.event).collect();
-        let unknown = self.person_numbers.unknown(&logged);
-        self.person_numbers.reserve(&self.parts.database, &unknown).await?;
         let mark = self.next_mark.take(&self.parts.database).await?;
-
-        let txn = self.parts.database.begin_write().await?;
-        let learned = self.person_numbers.learn(&txn, &unknown).await?;
+        let (txn, learned) = loop {
+            let unknown = self.person_numbers.unknown(&logged);
+            self.person_numbers.reserve(&self.parts.database, &unknown).await?;
+            let txn = self.parts.database.begin_write().await?;
+            // Until this transaction ends nobody who is known can be erased.
+            let erasures = versions::hold_erasures(&txn).await?;
+            if erasures == self.known_erasures {
+                let learned = self.person_numbers.learn(&txn, &unknown).await?;
+                break (txn, learned);
+            }
+            txn.rollback().await?;
+            self.known_erasures = erasures;
+            self.person_numbers.clear();
+        };
         // What follows from the events is computed while the database inserts them.
         let (inserted, derived) = futures_util::join!(events::insert(&txn, &logged), self.derive(&new, &learned));
         inserted?;

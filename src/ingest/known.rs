@@ -125,6 +125,12 @@ impl PersonNumbers {
         }
     }
 
+    /// Forgets everybody: some of those who are known may have been erased.
+    pub fn clear(&mut self) {
+        self.identified.known.clear();
+        self.anonymous.known.clear();
+    }
+
     pub fn remember(&mut self, learned: LearnedPeople) {
         self.identified.remember(learned.identified);
         self.anonymous.remember(learned.anonymous);

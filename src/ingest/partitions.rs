@@ -36,7 +36,9 @@ impl Partitions {
         for month in months.difference(&self.made).copied().collect::<Vec<_>>() {
             let name = format!("event_{:04}_{:02}", month.year(), month.month());
             let next = month + Months::new(1);
-            events::create_partition(database.writer(), &name, start_ms(month), start_ms(next)).await?;
+            let txn = database.begin_write().await?;
+            events::create_partition(&txn, &name, start_ms(month), start_ms(next)).await?;
+            txn.commit().await?;
             self.made.insert(month);
         }
         Ok(())

@@ -117,12 +117,12 @@ pub fn compare_trails(
     }
 }
 
-/// A step's user, moment, whether it is a stream, and its texts.
-type StepTold<'a> = (u32, i64, bool, [Option<&'a Arc<str>>; 5]);
+/// A step's user, moment, whether it is a stream or several events, and its texts.
+type StepTold<'a> = (u32, i64, (bool, bool), [Option<&'a Arc<str>>; 5]);
 
 /// Steps with texts instead of their numbers, in an order that does not depend on how they came about.
 fn steps_told(trail: &TrailPart) -> Vec<StepTold<'_>> {
-    let told = |step: &Step| (step.user, step.at_ms, step.is_stream, step.told(&trail.texts));
+    let told = |step: &Step| (step.user, step.at_ms, (step.is_stream, step.is_several), step.told(&trail.texts));
     let mut steps: Vec<_> = trail.steps.iter().map(told).collect();
     steps.sort_unstable();
     steps

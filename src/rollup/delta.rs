@@ -95,9 +95,9 @@ impl Deltas {
         let (happened, actor) = (&occurrence.counters, taken(occurrence.part));
         self.add_to(event_type, (quarter_ms, origin), happened, money(occurrence.money), actor);
         let effect = effect(event, rules);
-        if let Some(actor) = actor {
+        if let Some(user) = number_of(event, Part::Actor) {
             let is_stream = effect.is_some_and(|effect| effect.part == Some(Part::Listener));
-            self.add_step(event, actor.person, origin, is_stream);
+            self.add_step(event, user, origin, is_stream);
         }
         let mut whole = effect.map(|effect| effect.counters).unwrap_or_default();
         whole.add(happened);
@@ -121,6 +121,7 @@ impl Deltas {
             at_ms: event.key.occurred_at_ms,
             event_type: self.texts.number(Some(&event.event_type)),
             is_stream,
+            is_several: event.count.is_some(),
             origin,
             genre: self.texts.number(event.genre.as_deref()),
         });

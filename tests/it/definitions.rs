@@ -31,6 +31,9 @@ const NOT_METRICS: &[&str] = &[
     "Rank.previousPosition",
     "RankedAlbum.position",
     "RankedAlbum.value",
+    "EraseUserPayload.events",
+    "RankedArtist.position",
+    "RankedArtist.value",
     "RankedSong.position",
     "RankedSong.value",
     "RankingConnection.totalCount",
@@ -49,6 +52,7 @@ const NOT_METRICS: &[&str] = &[
     "UniqueCount.lower",
     "UniqueCount.upper",
     "UniqueCount.value",
+    "UserExport.events",
     "UpsertCatalogPayload.rejected",
     "UpsertCatalogPayload.stored",
 ];

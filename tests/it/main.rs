@@ -35,3 +35,4 @@ mod socket;
 mod statements;
 mod tidy;
 mod trending;
+mod users;

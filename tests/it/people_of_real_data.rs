@@ -235,8 +235,8 @@ async fn check_player(database: TestDatabase) {
         .values()
         .filter_map(|rows| {
             let submitted = instant(rows.iter().find(|row| upgrades(row, "Submit Upgrade"))?);
-            let before = rows.iter().filter(|row| upgrades(row, "Upgrade") && instant(row) <= submitted);
-            Some(submitted - instant(before.last()?))
+            let mut before = rows.iter().filter(|row| upgrades(row, "Upgrade") && instant(row) <= submitted);
+            Some(submitted - instant(before.next_back()?))
         })
         .collect();
     let median = times.iter().sum::<i64>() / 2;

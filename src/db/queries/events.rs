@@ -101,6 +101,11 @@ fn bind(event: &Event, arguments: &mut Arguments) {
     arguments.add(event.credits.as_ref().map(|credits| credits.to_text()));
 }
 
+/// What [`event`] reads, in its order.
+pub(super) const COLUMNS: &str = "occurred_at_ms, event_hash, content_hash, received_at_ms, source, event_id, \
+    event_type, user_id, anonymous_id, song_id, album_id, playlist_id, artist_id, genre, country, listening_source, \
+    device, played_ms, duration_ms, ended_by_user, count, amount_minor, currency, properties, credits";
+
 /// Events of `[from_ms, to_ms)` behind `after`, oldest first, at most `limit`.
 pub async fn list_between<C: ConnectionTrait>(
     conn: &C,
@@ -109,12 +114,7 @@ pub async fn list_between<C: ConnectionTrait>(
     after: Option<EventKey>,
     limit: u64,
 ) -> Result<Vec<Event>, DbError> {
-    let mut sql = SqlBuilder::new(
-        conn,
-        "SELECT occurred_at_ms, event_hash, content_hash, received_at_ms, source, event_id, event_type, user_id, \
-         anonymous_id, song_id, album_id, playlist_id, artist_id, genre, country, listening_source, device, played_ms, \
-         duration_ms, ended_by_user, count, amount_minor, currency, properties, credits FROM event WHERE occurred_at_ms < ",
-    );
+    let mut sql = SqlBuilder::new(conn, &format!("SELECT {COLUMNS} FROM event WHERE occurred_at_ms < "));
     sql.bind(to_ms);
     match after {
         None => {
@@ -130,7 +130,7 @@ pub async fn list_between<C: ConnectionTrait>(
     rows.iter().map(event).collect()
 }
 
-fn event(row: &QueryResult) -> Result<Event, DbError> {
+pub(super) fn event(row: &QueryResult) -> Result<Event, DbError> {
     let hash: Vec<u8> = row.try_get_by_index(1)?;
     let hash = hash.try_into().map_err(|_| DbError::Corrupt("an event's hash is not 16 bytes"))?;
     let id = |index| row.try_get_by_index::<Option<String>>(index).map(|id| id.map(Arc::from));
@@ -166,6 +166,29 @@ fn credits(text: &str) -> Result<Arc<Credits>, DbError> {
     serde_json::from_str(text).map(Arc::new).map_err(|_| DbError::Corrupt("an event's credits cannot be read"))
 }
 
+/// A user's events of some moments, by key.
+pub async fn list_of_user<C: ConnectionTrait>(conn: &C, user_id: &str, moments: &[i64]) -> Result<Vec<Event>, DbError> {
+    let mut events = Vec::with_capacity(moments.len());
+    for moments in moments.chunks(1_024) {
+        let mut sql = SqlBuilder::new(conn, &format!("SELECT {COLUMNS} FROM event WHERE occurred_at_ms"));
+        sql.bind_list(moments).push(" AND user_id = ").bind(user_id);
+        sql.push(" ORDER BY occurred_at_ms, event_hash");
+        for row in conn.query_all_raw(sql.build(conn)).await? {
+            events.push(event(&row)?);
+        }
+    }
+    Ok(events)
+}
+
+/// Takes a user out of their events of some moments, and puts `nobody` in their place; returns how many there were.
+/// What is counted by stays, and so does the key: an event that is sent again is known.
+pub async fn erase_user(txn: &Transaction, user_id: &str, nobody: &str, moments: &[i64]) -> Result<u64, DbError> {
+    let mut sql = SqlBuilder::new(txn, "UPDATE event SET user_id = ");
+    sql.bind(nobody).push(", anonymous_id = NULL, event_id = '', properties = NULL WHERE occurred_at_ms");
+    sql.bind_list(moments).push(" AND user_id = ").bind(user_id);
+    Ok(txn.execute_raw(sql.build(txn)).await?.rows_affected())
+}
+
 /// When the oldest and the newest stored event happened; `None` while there is none.
 pub async fn find_extent<C: ConnectionTrait>(conn: &C) -> Result<Option<Extent>, DbError> {
     // Two single-ended questions: each is one step down the primary key.
@@ -194,17 +217,14 @@ pub async fn is_partitioned_by_time<C: ConnectionTrait>(conn: &C) -> Result<bool
     Ok(row.map(|row| row.try_get_by_index::<String>(0)).transpose()?.as_deref() == Some("r"))
 }
 
-/// Creates the partition `name` of `[from_ms, to_ms)` where it is missing.
-pub async fn create_partition<C: ConnectionTrait>(
-    conn: &C,
-    name: &str,
-    from_ms: i64,
-    to_ms: i64,
-) -> Result<(), DbError> {
+/// Creates the partition `name` of `[from_ms, to_ms)` where it is missing. One process at a time: of two that find
+/// it missing, the second would fail.
+pub async fn create_partition(txn: &Transaction, name: &str, from_ms: i64, to_ms: i64) -> Result<(), DbError> {
+    txn.execute_unprepared("SELECT pg_advisory_xact_lock(hashtext('backbeat event partitions'))").await?;
     // Names and bounds are made from numbers by the caller; DDL takes no parameters.
     let sql = format!(
         "CREATE TABLE IF NOT EXISTS \"{name}\" PARTITION OF event FOR VALUES FROM ('{from_ms}') TO ('{to_ms}')"
     );
-    conn.execute_unprepared(&sql).await?;
+    txn.execute_unprepared(&sql).await?;
     Ok(())
 }

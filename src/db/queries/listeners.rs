@@ -63,6 +63,15 @@ pub async fn insert_numbers(txn: &Transaction, people: People, numbers: &[(&Arc<
     }
 }
 
+/// Gives a user's number to another id. The old row goes: the id is what tables may be distributed by.
+pub async fn rename(txn: &Transaction, user_id: &str, new_id: &str, number: u32) -> Result<(), DbError> {
+    let mut sql = SqlBuilder::new(txn, "DELETE FROM listener WHERE user_id = ");
+    sql.bind(user_id);
+    txn.execute_raw(sql.build(txn)).await?;
+    insert_numbers(txn, People::Identified, &[(&Arc::from(new_id), number)]).await?;
+    Ok(())
+}
+
 /// Takes `length` numbers that nobody else will get; returns the first.
 pub async fn lease_block<C: ConnectionTrait>(conn: &C, name: &str, length: i64) -> Result<i64, DbError> {
     sequence_block::Entity::insert(sequence_block::ActiveModel { name: Set(name.to_owned()), next_value: Set(0) })

@@ -68,7 +68,7 @@ impl SessionStats {
         zone: TimeZone,
     ) -> Result<Self, ApiError> {
         let (window, buckets) = cut(ctx, during, every, zone)?;
-        let (of_buckets, all) = ctx.analytics().sessions(&buckets).await?;
+        let (of_buckets, all) = ctx.analytics().sessions(&buckets, None).await?;
         let granularity: window::Granularity = every.into();
         let now_ms = ctx.analytics().now_ms();
         let users = |sessions: &Sessions, window: Window| UniqueCount::exact(sessions.users, window.to_ms > now_ms);

@@ -2,7 +2,7 @@
 
 use async_graphql::{Context, Enum, Object};
 
-use super::entity::Artist;
+use super::{entity::Artist, user::User};
 use crate::{
     domain::{
         catalogue::CatalogueEntry,
@@ -49,6 +49,14 @@ impl Viewer {
         Ok(entities
             .map(|entity| Artist(entries.remove(&entity).unwrap_or_else(|| CatalogueEntry::bare(entity))))
             .collect())
+    }
+
+    /// The user that a listener's token was made for; null for other roles, and while no event named them.
+    async fn user(&self, ctx: &Context<'_>) -> Result<Option<User>, ApiError> {
+        match (self.0.role, &self.0.subject) {
+            (viewer::Role::Listener, Some(subject)) => User::find(ctx, subject).await,
+            _ => Ok(None),
+        }
     }
 
     /// When the token stops working.
