@@ -101,6 +101,11 @@ fn bind(event: &Event, arguments: &mut Arguments) {
     arguments.add(event.credits.as_ref().map(|credits| credits.to_text()));
 }
 
+/// What [`event`] reads, in its order.
+pub(super) const COLUMNS: &str = "occurred_at_ms, event_hash, content_hash, received_at_ms, source, event_id, \
+    event_type, user_id, anonymous_id, song_id, album_id, playlist_id, artist_id, genre, country, listening_source, \
+    device, played_ms, duration_ms, ended_by_user, count, amount_minor, currency, properties, credits";
+
 /// Events of `[from_ms, to_ms)` behind `after`, oldest first, at most `limit`.
 pub async fn list_between<C: ConnectionTrait>(
     conn: &C,
@@ -109,12 +114,7 @@ pub async fn list_between<C: ConnectionTrait>(
     after: Option<EventKey>,
     limit: u64,
 ) -> Result<Vec<Event>, DbError> {
-    let mut sql = SqlBuilder::new(
-        conn,
-        "SELECT occurred_at_ms, event_hash, content_hash, received_at_ms, source, event_id, event_type, user_id, \
-         anonymous_id, song_id, album_id, playlist_id, artist_id, genre, country, listening_source, device, played_ms, \
-         duration_ms, ended_by_user, count, amount_minor, currency, properties, credits FROM event WHERE occurred_at_ms < ",
-    );
+    let mut sql = SqlBuilder::new(conn, &format!("SELECT {COLUMNS} FROM event WHERE occurred_at_ms < "));
     sql.bind(to_ms);
     match after {
         None => {
@@ -130,7 +130,7 @@ pub async fn list_between<C: ConnectionTrait>(
     rows.iter().map(event).collect()
 }
 
-fn event(row: &QueryResult) -> Result<Event, DbError> {
+pub(super) fn event(row: &QueryResult) -> Result<Event, DbError> {
     let hash: Vec<u8> = row.try_get_by_index(1)?;
     let hash = hash.try_into().map_err(|_| DbError::Corrupt("an event's hash is not 16 bytes"))?;
     let id = |index| row.try_get_by_index::<Option<String>>(index).map(|id| id.map(Arc::from));
