@@ -1,5 +1,5 @@
 //! The read side: one function per question a client may ask, each for many keys at once. Answers come
-//! from rollups, listener sets, the catalogue and the last hour in memory, never from the event table.
+//! from rollups, listener sets, the catalogue and the last hour in memory; single events alone from the event table.
 
 mod active_users;
 mod audience;
@@ -7,6 +7,7 @@ mod catalogue;
 mod counters;
 mod countries;
 mod days;
+mod events;
 mod origins;
 mod people;
 mod ranking;
@@ -17,12 +18,14 @@ mod trending;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono_tz::Tz;
+use tokio::sync::OnceCell;
 
 pub use active_users::{ActiveUsers, MONTH_DAYS};
 pub use audience::{
     ACTIVE_DAYS, AUDIENCE_DAYS, Audience, AudienceQuestion, AudienceThresholds, Overlap, REACTIVATED_DAYS,
 };
 pub use countries::{CountryPass, InCountry};
+pub use events::{EventCount, EventPart, EventQuestion, EventSettings, FoundEvents, SeenEvent, Viewing};
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
 pub use people::Who;
 pub use ranking::{PAGES_DEPTH, Place, PlaceKey, PositionKey, RankedEntity, RankingList, Totals, value_of};
@@ -39,6 +42,7 @@ use crate::{
         entity::EntityRef,
         measure::{MeasureKey, Measures},
         merge::Merges,
+        pseudonym::Pseudonyms,
         realtime::RealtimeNumbers,
         window::{AskedWindow, DAY_MS, Grain, Window},
     },
@@ -59,6 +63,7 @@ pub struct AnalyticsSettings {
     pub day_leaders: usize,
     /// Which types of events make a user active; none for any.
     pub active_event_types: Arc<[String]>,
+    pub events: EventSettings,
 }
 
 /// The service that answers. Cheap to clone.
@@ -77,6 +82,9 @@ pub struct Analytics {
     shown_people_min: u64,
     audience_thresholds: AudienceThresholds,
     active_event_types: Arc<[String]>,
+    event_settings: EventSettings,
+    /// Known from the first time that somebody needs them.
+    pseudonyms: Arc<OnceCell<Pseudonyms>>,
 }
 
 impl Analytics {
@@ -103,6 +111,8 @@ impl Analytics {
             shown_people_min: settings.shown_people_min,
             audience_thresholds: settings.audience_thresholds,
             active_event_types: settings.active_event_types,
+            event_settings: settings.events,
+            pseudonyms: Arc::default(),
         }
     }
 
