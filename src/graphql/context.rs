@@ -9,7 +9,7 @@ use crate::{
     charts::Charts,
     domain::{error::ErrorKind, viewer::Viewer},
     ingest::Ingest,
-    live::Hub,
+    live::{EventFeed, Hub},
 };
 
 /// The services behind the schema.
@@ -19,6 +19,7 @@ pub struct Services {
     pub catalogue: Catalogue,
     pub ingest: Ingest,
     pub hub: Hub,
+    pub feed: EventFeed,
     pub charts: Charts,
 }
 
@@ -30,6 +31,7 @@ pub trait ContextExt {
     fn catalogue(&self) -> &Catalogue;
     fn ingest(&self) -> &Ingest;
     fn hub(&self) -> &Hub;
+    fn feed(&self) -> &EventFeed;
     fn charts(&self) -> &Charts;
     fn loader(&self) -> &DataLoader<AnalyticsLoader>;
     fn viewer(&self) -> Option<&Viewer>;
@@ -51,6 +53,10 @@ impl ContextExt for Context<'_> {
 
     fn hub(&self) -> &Hub {
         &self.data_unchecked::<Services>().hub
+    }
+
+    fn feed(&self) -> &EventFeed {
+        &self.data_unchecked::<Services>().feed
     }
 
     fn charts(&self) -> &Charts {
