@@ -1,6 +1,7 @@
 //! The GraphQL surface. `async_graphql`, a release candidate, is named in this room only; the HTTP room
 //! sees requests, payloads and errors of ours.
 
+mod absent;
 mod catalogue_input;
 mod context;
 mod cursor;
@@ -204,9 +205,11 @@ impl GraphqlApi {
         let GraphqlRequest { query, operation_name, variables, .. } = prepared.request;
         let variables = variables.map(serde_json::Value::Object).map(Variables::from_json).unwrap_or_default();
         let (loader, batches) = loader::loader(self.services.clone());
+        let mut document = (*prepared.document).clone();
+        absent::take_out(&mut document, &variables);
         let mut request = Request::new(query).variables(variables).data(CurrentViewer(viewer)).data(loader);
         request.operation_name = operation_name;
-        request.set_parsed_query((*prepared.document).clone());
+        request.set_parsed_query(document);
         (request, batches)
     }
 }
