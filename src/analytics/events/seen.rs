@@ -14,7 +14,7 @@ use crate::{
         entity::{EntityKind, EntityRef},
         event::{Event, EventKey},
         event_filter::{EventFilter, EventJudge, EventScope},
-        folding,
+        folding::Foldable,
         origin::Dimension,
         pseudonym::{Pseudonyms, Purpose},
         window::{DAY_MS, Window},
@@ -63,9 +63,9 @@ impl Analytics {
             shown.entry(artist.as_str().into()).or_default();
         }
         for (question, numbers) in answers {
-            // As in a breakdown: what is told together there is told nowhere.
-            let told = folding::fold(numbers, self.shown_people_min()).into_iter();
-            let told = told.filter(|origin| !origin.is_folded).filter_map(|origin| origin.value);
+            // One by one, and not as in a breakdown: what is left out of an event is no number to subtract from.
+            let told = numbers.into_iter().filter(|origin| origin.people() >= self.shown_people_min());
+            let told = told.filter_map(|origin| origin.value);
             shown.entry(question.entity.id).or_default()[question.by as usize].extend(told);
         }
         Ok(Viewing { shown: Some(shown) })

@@ -116,7 +116,7 @@ impl Event {
     }
 
     /// Where it happened. To artists, null where fewer than five of their people (or as many as the operator has
-    /// chosen) were there, in the time asked about or, where that is longer, in the last 28 days of it.
+    /// chosen) were there: in the quarter-hours asked about or, where these are more, in the last 28 days of them.
     async fn country(&self) -> Option<CountryCode> {
         self.0.event.country.clone().map(CountryCode)
     }
