@@ -30,6 +30,8 @@ use crate::{
 
 /// The most events of one message.
 const LIVE_EVENTS_MAX: usize = 100;
+/// The most batches of the feed that are looked through for one more message.
+const LIVE_BATCHES_MAX: usize = 16;
 /// How long it holds what may be told to artists of the events that they watch.
 const VIEWING_FOR: StdDuration = StdDuration::from_secs(60);
 /// The most entities of a watched ranking.
@@ -213,8 +215,7 @@ impl Subscription {
         Ok(futures_util::stream::unfold(Some(watcher), |watcher| async move {
             let mut watcher = watcher?;
             match watcher.next().await {
-                Ok(Some(live)) => Some((Ok(live), Some(watcher))),
-                Ok(None) => None,
+                Ok(live) => Some((Ok(live), Some(watcher))),
                 // The subscription ends with it: what was being read is lost.
                 Err(error) => Some((Err(error.into()), None)),
             }
@@ -235,24 +236,34 @@ struct EventWatcher {
 }
 
 impl EventWatcher {
-    /// The next message: with something in it, and all that is there by then as far as it fits.
-    async fn next(&mut self) -> Result<Option<LiveEvents>, Arc<DbError>> {
-        let is_begun = std::mem::replace(&mut self.is_begun, true);
-        while is_begun && self.waiting.is_empty() && self.skipped == 0 {
-            let Some((batch, skipped)) = self.watch.next().await else { return Ok(None) };
-            self.take(&batch, skipped).await?;
-        }
-        while self.waiting.len() < LIVE_EVENTS_MAX
-            && let Some((batch, skipped)) = self.watch.try_next()
-        {
-            self.take(&batch, skipped).await?;
+    /// The next message; the first is there at once, and empty.
+    async fn next(&mut self) -> Result<LiveEvents, Arc<DbError>> {
+        if std::mem::replace(&mut self.is_begun, true) {
+            self.gather().await?;
         }
         let events = self.waiting.drain(..self.waiting.len().min(LIVE_EVENTS_MAX));
-        Ok(Some(LiveEvents {
+        Ok(LiveEvents {
             at: DateTime::at(self.analytics.now_ms()),
             events: events.map(|seen| Event(Arc::new(seen))).collect(),
             skipped: Long::of(std::mem::take(&mut self.skipped)),
-        }))
+        })
+    }
+
+    /// Waits until there is something to say, and takes what else is there already, as far as it fits.
+    async fn gather(&mut self) -> Result<(), Arc<DbError>> {
+        while self.waiting.is_empty() && self.skipped == 0 {
+            let (batch, skipped) = self.watch.next().await;
+            self.take(&batch, skipped).await?;
+        }
+        // Where nearly nothing fits, what was found does not wait for more.
+        for _ in 0..LIVE_BATCHES_MAX {
+            if self.waiting.len() >= LIVE_EVENTS_MAX {
+                break;
+            }
+            let Some((batch, skipped)) = self.watch.try_next() else { break };
+            self.take(&batch, skipped).await?;
+        }
+        Ok(())
     }
 
     async fn take(&mut self, batch: &Batch, skipped: u64) -> Result<(), Arc<DbError>> {

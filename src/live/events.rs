@@ -212,14 +212,14 @@ pub struct EventWatch {
 }
 
 impl EventWatch {
-    /// The next events, and how many before them this watcher was not told. `None` when there will be no more.
-    pub async fn next(&mut self) -> Option<(Arc<Batch>, u64)> {
+    /// The next events, and how many before them this watcher was not told. Once the process ends, none ever come.
+    pub async fn next(&mut self) -> (Arc<Batch>, u64) {
         loop {
             match self.receiver.recv().await {
-                Ok(batch) => return Some(self.told(batch)),
+                Ok(batch) => return self.told(batch),
                 // The numbers tell how many events that were.
                 Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return None,
+                Err(RecvError::Closed) => std::future::pending().await,
             }
         }
     }
