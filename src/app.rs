@@ -38,7 +38,7 @@ use crate::{
         Ingest, IngestLimits,
         committer::{self, CommitterParts, error_chain},
     },
-    live::{Answer, Answers, Hub, Question},
+    live::{Answer, Answers, EventFeed, Hub, Question},
     privacy::Privacy,
     realtime::{Realtime, Recovery},
     rollup::fold,
@@ -80,6 +80,7 @@ pub struct Core {
     pub analytics: Analytics,
     pub catalogue: Catalogue,
     pub hub: Hub,
+    pub feed: EventFeed,
     pub charts: Charts,
     pub metrics: Arc<Metrics>,
     pub open_audience: Arc<OpenAudience>,
@@ -100,6 +101,8 @@ pub struct CoreSettings {
     pub limits: IngestLimits,
     pub analytics: AnalyticsSettings,
     pub merge_interval: Duration,
+    /// How many events are kept for those who watch them and are slow.
+    pub live_events_kept: usize,
     pub charts: ChartSettings,
     pub clock: SharedClock,
     /// Sees every statement that reads; for tests.
@@ -114,6 +117,7 @@ impl CoreSettings {
             limits: settings.ingest,
             analytics: settings.analytics.clone(),
             merge_interval: settings.merge_interval,
+            live_events_kept: settings.live_events_kept,
             charts: settings.charts,
             clock,
             observer: None,
@@ -152,6 +156,7 @@ impl Core {
             settings.analytics,
         );
         let hub = Hub::new(metrics.clone());
+        let feed = EventFeed::new(settings.live_events_kept, clock.clone());
         let charts = Charts::new(database.clone(), analytics.clone(), clock.clone(), settings.charts);
         let observers: Vec<SharedObserver> = vec![Arc::new(analytics.clone()), Arc::new(hub.clone())];
         let observers: Vec<SharedObserver> = vec![Arc::new(WithMembers { merges: merges.clone(), observers })];
@@ -176,6 +181,7 @@ impl Core {
             merges,
             realtime: realtime.clone(),
             observers: observers.clone(),
+            feed: feed.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             process_id: process_id.clone(),
@@ -187,6 +193,7 @@ impl Core {
             analytics,
             catalogue,
             hub,
+            feed,
             charts,
             metrics,
             open_audience,
@@ -234,6 +241,7 @@ impl Core {
             watermark: self.watermark.clone(),
             catalogue: self.catalogue.clone(),
             realtime: self.realtime.clone(),
+            feed: self.feed.clone(),
             observers,
             process_id: self.process_id.clone(),
         };
@@ -373,6 +381,7 @@ struct OtherProcesses {
     watermark: Arc<Watermark>,
     catalogue: Catalogue,
     realtime: Arc<Realtime>,
+    feed: EventFeed,
     observers: Vec<SharedObserver>,
     process_id: String,
 }
@@ -384,7 +393,9 @@ impl OtherProcesses {
             tracing::warn!(error = error_chain(&error), "not hearing other processes, trying again");
             heard = self.listen_again().await;
             // Word may have been missed in between.
-            self.missed();
+            if let Err(error) = self.missed().await {
+                tracing::warn!(error = error_chain(&error), "other processes' events were not read");
+            }
         }
     }
 
@@ -403,7 +414,7 @@ impl OtherProcesses {
         loop {
             match tokio::time::timeout(LOOK_INTERVAL, heard.notifications.next()).await {
                 Ok(Ok(Some(notification))) => self.hear(notification).await?,
-                Ok(Ok(None)) => self.missed(),
+                Ok(Ok(None)) => self.missed().await?,
                 Ok(Err(error)) => return Err(error),
                 Err(_) => self.look(heard).await?,
             }
@@ -411,9 +422,10 @@ impl OtherProcesses {
     }
 
     /// What was said in a while that nobody listened may be anything.
-    fn missed(&self) {
+    async fn missed(&self) -> Result<(), DbError> {
         self.realtime.doubt();
         self.changed(&Changed::Everything { within: None });
+        self.feed.follow(&self.database, None, None).await
     }
 
     /// Finds what was committed without a word that we heard.
@@ -421,7 +433,7 @@ impl OtherProcesses {
         self.catalogue.refresh().await?;
         let version = notify::find_foreign_version(&self.database).await?;
         if std::mem::replace(&mut heard.foreign_version, version) != version {
-            self.missed();
+            self.missed().await?;
         }
         let has_new_listeners = self.open_audience.follow(&self.database).await?;
         let extent = events::find_extent(self.database.reader()).await?;
@@ -450,15 +462,13 @@ impl OtherProcesses {
             }
             Ok(Word::Catalogue) => return self.catalogue.refresh().await,
             // Of another version: whatever it says, something changed.
-            Err(_) => {
-                self.missed();
-                return Ok(());
-            }
+            Err(_) => return self.missed().await,
         };
         self.open_audience.follow(&self.database).await?;
         self.watermark.extend(word.extent);
+        let (extent, events) = (word.extent, word.events);
         self.changed(&word.changed());
-        Ok(())
+        self.feed.follow(&self.database, Some(extent), events).await
     }
 
     fn changed(&self, changed: &Changed) {
@@ -554,6 +564,7 @@ impl App {
             catalogue: core.catalogue.clone(),
             ingest: core.ingest.clone(),
             hub: core.hub.clone(),
+            feed: core.feed.clone(),
             charts: core.charts.clone(),
             privacy: Privacy {
                 database: core.database.clone(),

@@ -20,6 +20,7 @@ mod m20261126_000040_count_events;
 mod m20261126_000050_create_trail;
 mod m20261126_000051_count_payments;
 mod m20261126_000052_count_erasures;
+mod m20261126_000060_create_secret;
 
 /// Each table that Citus would distribute, and by which column. All are strings (or, for `event`, a
 /// hash), none is ever updated. Tables that are not named here are local or reference tables.
@@ -55,6 +56,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000050_create_trail::Migration),
             Box::new(m20261126_000051_count_payments::Migration),
             Box::new(m20261126_000052_count_erasures::Migration),
+            Box::new(m20261126_000060_create_secret::Migration),
         ]
     }
 }

@@ -1,5 +1,5 @@
 //! The read side: one function per question a client may ask, each for many keys at once. Answers come
-//! from rollups, listener sets, the catalogue and the last hour in memory, never from the event table.
+//! from rollups, listener sets, the catalogue and the last hour in memory; single events alone from the event table.
 
 mod active_users;
 mod audience;
@@ -7,6 +7,7 @@ mod catalogue;
 mod counters;
 mod countries;
 mod days;
+mod events;
 mod funnel;
 mod listening;
 mod origins;
@@ -21,12 +22,14 @@ mod trending;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono_tz::Tz;
+use tokio::sync::OnceCell;
 
 pub use active_users::{ActiveUsers, MONTH_DAYS};
 pub use audience::{
     ACTIVE_DAYS, AUDIENCE_DAYS, Audience, AudienceQuestion, AudienceThresholds, Overlap, REACTIVATED_DAYS,
 };
 pub use countries::{CountryPass, InCountry};
+pub use events::{EventCount, EventPart, EventQuestion, EventSettings, FoundEvents, SeenEvent, Viewing};
 pub use funnel::{EventMatch, Funnel, FunnelBy, FunnelOrder, FunnelQuestion, Reached};
 pub use listening::{KnownUser, StreamTimes, Tastes};
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
@@ -47,6 +50,7 @@ use crate::{
         entity::EntityRef,
         measure::{MeasureKey, Measures},
         merge::Merges,
+        pseudonym::Pseudonyms,
         realtime::RealtimeNumbers,
         window::{AskedWindow, DAY_MS, Grain, Window},
     },
@@ -68,6 +72,7 @@ pub struct AnalyticsSettings {
     /// Which types of events make a user active; none for any.
     pub active_event_types: Arc<[String]>,
     pub counting: CountingRules,
+    pub events: EventSettings,
 }
 
 /// The service that answers. Cheap to clone.
@@ -87,6 +92,9 @@ pub struct Analytics {
     audience_thresholds: AudienceThresholds,
     active_event_types: Arc<[String]>,
     counting: CountingRules,
+    event_settings: EventSettings,
+    /// Known from the first time that somebody needs them.
+    pseudonyms: Arc<OnceCell<Pseudonyms>>,
 }
 
 impl Analytics {
@@ -114,6 +122,8 @@ impl Analytics {
             audience_thresholds: settings.audience_thresholds,
             active_event_types: settings.active_event_types,
             counting: settings.counting,
+            event_settings: settings.events,
+            pseudonyms: Arc::default(),
         }
     }
 

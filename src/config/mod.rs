@@ -9,7 +9,7 @@ pub use reader::Problems;
 use reader::Reader;
 
 use crate::{
-    analytics::{AnalyticsSettings, AudienceThresholds},
+    analytics::{AnalyticsSettings, AudienceThresholds, EventSettings},
     auth::Verifier,
     charts::ChartSettings,
     db::DatabaseSettings,
@@ -37,6 +37,7 @@ pub struct Settings {
     pub analytics: AnalyticsSettings,
     /// How often open listener sets are merged into stored ones.
     pub merge_interval: Duration,
+    pub live_events_kept: usize,
     pub charts: ChartSettings,
 }
 
@@ -127,6 +128,7 @@ pub fn parse(environment: BTreeMap<String, String>, file: Option<&str>, key: Key
         documents: documents(&mut reader),
         introspection: reader.flag("INTROSPECTION", true),
         analytics: analytics(&mut reader, counting),
+        live_events_kept: reader.positive("LIVE_EVENTS_KEPT", 32_768),
         merge_interval: reader.some_seconds("AUDIENCE_MERGE_INTERVAL", Duration::from_secs(30)),
         charts: charts(&mut reader),
         auth,
@@ -151,6 +153,10 @@ fn analytics(reader: &mut Reader, counting: CountingRules) -> AnalyticsSettings 
         day_leaders: reader.parse("DAY_LEADERS", "a whole number", 1_000),
         active_event_types: list(reader, "ACTIVE_EVENT_TYPES").into(),
         counting,
+        events: EventSettings {
+            looked_at_max: reader.positive("EVENTS_LOOKED_AT_MAX", 200_000),
+            counted_max: reader.positive("EVENTS_COUNTED_MAX", 10_000),
+        },
     }
 }
 

@@ -48,6 +48,9 @@ pub struct CommitWord {
     pub extent: Extent,
     /// The changed entities; `None` where they are too many to name.
     entities: Option<Vec<(i16, String)>>,
+    /// How many new events; `None` where an older version says the word.
+    #[serde(default)]
+    pub events: Option<usize>,
 }
 
 const WORD_ENTITIES_MAX: usize = 64;
@@ -62,9 +65,9 @@ impl Word {
     }
 
     /// Everything that a commit has to tell, in texts of one line.
-    pub fn texts(extent: Extent, changed: &Changed, plays: &[PlaysOf]) -> Vec<String> {
+    pub fn texts(extent: Extent, events: usize, changed: &Changed, plays: &[PlaysOf]) -> Vec<String> {
         let mut texts = Self::plays_texts(plays);
-        texts.push(CommitWord::new(extent, changed).into_text());
+        texts.push(CommitWord { events: Some(events), ..CommitWord::new(extent, changed) }.into_text());
         texts
     }
 
@@ -98,16 +101,16 @@ impl CommitWord {
             }
             _ => None,
         };
-        Self { extent, entities }
+        Self { extent, entities, events: None }
     }
 
     fn into_text(self) -> String {
-        let extent = self.extent;
+        let shorter = Self { entities: None, ..self };
         let text = serde_json::to_string(&Word::Commit(self)).unwrap_or_default();
         if text.len() <= WORD_SIZE_BYTES_MAX {
             return text;
         }
-        serde_json::to_string(&Word::Commit(Self { extent, entities: None })).unwrap_or_default()
+        serde_json::to_string(&Word::Commit(shorter)).unwrap_or_default()
     }
 
     pub fn changed(self) -> Changed {
@@ -169,10 +172,10 @@ mod tests {
         let changed = Changed::Entities((0..60).map(|number| (entity(number), extent)).collect());
         let mut heard: Vec<PlaysOf> = Vec::new();
         let mut commits = Vec::new();
-        for text in Word::texts(extent, &changed, &told) {
+        for text in Word::texts(extent, 7, &changed, &told) {
             assert!(text.len() <= 7_900 && !text.contains('\n'), "{} bytes: {text}", text.len());
             match serde_json::from_str(&text).unwrap() {
-                Word::Commit(word) => commits.push((word.extent, word.changed())),
+                Word::Commit(word) => commits.push((word.extent, word.events, word.changed())),
                 Word::Plays(plays) => {
                     for piece in plays {
                         match heard.last_mut() {
@@ -186,9 +189,9 @@ mod tests {
         }
         assert_eq!(heard, told);
         // Sixty such long ids are too many for one word.
-        assert_eq!(commits, [(extent, Changed::Everything { within: Some(extent) })]);
+        assert_eq!(commits, [(extent, Some(7), Changed::Everything { within: Some(extent) })]);
         let few = Changed::Entities([(entity(1), extent), (entity(2), extent)].into_iter().collect());
-        let [text] = &Word::texts(extent, &few, &[])[..] else { panic!("one word") };
+        let [text] = &Word::texts(extent, 2, &few, &[])[..] else { panic!("one word") };
         let Word::Commit(word) = serde_json::from_str(text).unwrap() else { panic!("{text}") };
         assert_eq!(word.changed(), few);
     }

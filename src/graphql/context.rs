@@ -9,7 +9,7 @@ use crate::{
     charts::Charts,
     domain::{error::ErrorKind, viewer::Viewer},
     ingest::Ingest,
-    live::Hub,
+    live::{EventFeed, Hub},
     privacy::Privacy,
 };
 
@@ -20,6 +20,7 @@ pub struct Services {
     pub catalogue: Catalogue,
     pub ingest: Ingest,
     pub hub: Hub,
+    pub feed: EventFeed,
     pub charts: Charts,
     pub privacy: Privacy,
 }
@@ -32,6 +33,7 @@ pub trait ContextExt {
     fn catalogue(&self) -> &Catalogue;
     fn ingest(&self) -> &Ingest;
     fn hub(&self) -> &Hub;
+    fn feed(&self) -> &EventFeed;
     fn charts(&self) -> &Charts;
     fn privacy(&self) -> &Privacy;
     fn loader(&self) -> &DataLoader<AnalyticsLoader>;
@@ -54,6 +56,10 @@ impl ContextExt for Context<'_> {
 
     fn hub(&self) -> &Hub {
         &self.data_unchecked::<Services>().hub
+    }
+
+    fn feed(&self) -> &EventFeed {
+        &self.data_unchecked::<Services>().feed
     }
 
     fn charts(&self) -> &Charts {

@@ -12,6 +12,7 @@ use crate::{
         counting::Counter,
         entity,
         event::{NewEvent, RejectCode, Rejection},
+        event_filter::AskedStretch,
         measure, origin, trend,
         window::{self, AskedWindow},
     },
@@ -253,9 +254,20 @@ impl WindowInput {
 
     /// The valid question that this asks.
     pub fn parse(self) -> Result<AskedWindow, ApiError> {
+        Ok(match self.parse_exactly()? {
+            AskedStretch::Last(length_ms) => AskedWindow::Last(length_ms),
+            AskedStretch::Period(period) => AskedWindow::Period(period),
+            AskedStretch::Between { from_ms, to_ms } => {
+                AskedWindow::Between(window::Window::snapped_outward(from_ms, to_ms))
+            }
+        })
+    }
+
+    /// The same to the millisecond, for what is not counted by quarter-hours.
+    pub fn parse_exactly(self) -> Result<AskedStretch, ApiError> {
         match self {
-            Self::Last(duration) => Ok(AskedWindow::Last(duration.ms)),
-            Self::Period(period) => Ok(AskedWindow::Period(period.into())),
+            Self::Last(duration) => Ok(AskedStretch::Last(duration.ms)),
+            Self::Period(period) => Ok(AskedStretch::Period(period.into())),
             Self::Between(span) => {
                 let (from_ms, to_ms) = (span.from.ms("between.from")?, span.to.ms("between.to")?);
                 if from_ms >= to_ms {
@@ -264,7 +276,7 @@ impl WindowInput {
                 if to_ms - from_ms > WINDOW_MS_MAX {
                     return Err(ApiError::invalid("between", "must not be longer than 200 years"));
                 }
-                Ok(AskedWindow::Between(window::Window::snapped_outward(from_ms, to_ms)))
+                Ok(AskedStretch::Between { from_ms, to_ms })
             }
         }
     }

@@ -1,11 +1,13 @@
 //! The GraphQL surface. `async_graphql`, a release candidate, is named in this room only; the HTTP room
 //! sees requests, payloads and errors of ours.
 
+mod absent;
 mod catalogue_input;
 mod context;
 mod cursor;
 mod definitions;
 mod error;
+mod event_input;
 mod guard;
 mod input;
 mod limits;
@@ -23,7 +25,7 @@ use async_graphql::{
     PathSegment, Request, Response, Schema, ServerError, Variables,
     parser::{
         parse_query,
-        types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType},
+        types::{DocumentOperations, ExecutableDocument, OperationDefinition, OperationType, Selection, SelectionSet},
     },
 };
 use futures_util::{StreamExt, stream::BoxStream};
@@ -183,6 +185,7 @@ impl GraphqlApi {
             variables: serde_json::to_string(&prepared.request.variables).unwrap_or_default(),
             scope: viewer.as_ref().map(Viewer::scope),
         };
+        let is_of_events = hands_out_events(&prepared);
         let api = self.clone();
         let start = move || -> BoxStream<'static, Payload> {
             let shared = viewer.map(|viewer| viewer.scope().viewer(viewer.expires_at_s));
@@ -194,18 +197,38 @@ impl GraphqlApi {
             })
             .boxed()
         };
-        self.subscriptions.join(key, start)
+        // What is shared is the newest state. Of events each counts: who is slow has to learn what they missed.
+        if is_of_events { start() } else { self.subscriptions.join(key, start) }
     }
 
     fn request(&self, prepared: PreparedRequest, viewer: Option<Viewer>) -> (Request, Batches) {
         let GraphqlRequest { query, operation_name, variables, .. } = prepared.request;
         let variables = variables.map(serde_json::Value::Object).map(Variables::from_json).unwrap_or_default();
         let (loader, batches) = loader::loader(self.services.clone());
+        let mut document = (*prepared.document).clone();
+        absent::take_out(&mut document, &variables);
         let mut request = Request::new(query).variables(variables).data(CurrentViewer(viewer)).data(loader);
         request.operation_name = operation_name;
-        request.set_parsed_query((*prepared.document).clone());
+        request.set_parsed_query(document);
         (request, batches)
     }
+}
+
+/// Whether a subscription is to events, one after the other, and not to a state.
+fn hands_out_events(prepared: &PreparedRequest) -> bool {
+    fn is_among(selections: &SelectionSet, document: &ExecutableDocument) -> bool {
+        selections.items.iter().any(|selection| match &selection.node {
+            Selection::Field(field) => field.node.name.node == "events",
+            Selection::InlineFragment(fragment) => is_among(&fragment.node.selection_set.node, document),
+            Selection::FragmentSpread(spread) => {
+                let fragment = document.fragments.get(&spread.node.fragment_name.node);
+                fragment.is_some_and(|fragment| is_among(&fragment.node.selection_set.node, document))
+            }
+        })
+    }
+    let document = &prepared.document;
+    operation(document, prepared.request.operation_name.as_deref())
+        .is_ok_and(|operation| is_among(&operation.selection_set.node, document))
 }
 
 /// The response to a request that cannot be executed at all.

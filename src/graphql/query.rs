@@ -6,11 +6,13 @@ use super::{
     context::ContextExt,
     definitions::{Definition, definitions},
     error::ApiError,
+    event_input::EventFilterInput,
     guard::Allow,
     input::{Cadence, EntityKind, Metric, TrendPeriod, WindowInput},
     object::{
         chart::{Chart, series},
         entity::{Album, Artist, Playlist, Song},
+        event_list::{self, EventConnection},
         platform::Platform,
         privacy::UserExport,
         ranking::{AskedRanking, PageInput, RankingConnection, among, require_rankable},
@@ -239,6 +241,28 @@ impl Query {
         #[graphql(desc = "How many, 1 to 100.", default = 10)] first: i32,
     ) -> Result<Vec<TrendingItem>, ApiError> {
         trending::trending(ctx, trending::Asked { of, period, genre, country, first }).await
+    }
+
+    /// Single events, newest first.
+    ///
+    /// Pages go forward, to older ones, with `first` and `after`, or backward with `last` and `before`; new events do not
+    /// move what is on them. For admins everything; for artists the events that are credited to them, without who it was.
+    #[graphql(
+        guard = "Allow::Owners",
+        complexity = "50 + first.or(last).unwrap_or(20).clamp(0, 200) as usize * child_complexity"
+    )]
+    async fn events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(name = "where", desc = "Which events; all if left out.")] filter: Option<EventFilterInput>,
+        #[graphql(desc = "How many from the newest, or behind `after`, 1 to 200; 20 if left out.")] first: Option<i32>,
+        #[graphql(desc = "The cursor that the page before ended with.")] after: Option<String>,
+        #[graphql(desc = "How many from the oldest, or before `before`, 1 to 200; not together with `first`.")]
+        last: Option<i32>,
+        #[graphql(desc = "The cursor that the page behind began with.")] before: Option<String>,
+    ) -> Result<EventConnection, ApiError> {
+        let question = filter.unwrap_or_default().ask(ctx).await?;
+        event_list::page(ctx, question, PageInput { first, after, last, before }).await
     }
 }
 

@@ -1,18 +1,20 @@
 //! What can be watched: first the whole state, then the newest whenever it changed.
 
-use std::{sync::Arc, time::Duration as StdDuration};
+use std::{collections::VecDeque, sync::Arc, time::Duration as StdDuration};
 
 use async_graphql::{Context, Object, Subscription as GraphqlSubscription};
 use futures_util::{Stream, StreamExt};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     context::ContextExt,
     error::ApiError,
+    event_input::EventFilterInput,
     guard::{Allow, forbidden},
     input::{EntityKind, EntityRef, Metric, WindowInput, page_size},
     object::{
         entity::is_own_entity,
+        event_list::{Event, LiveEvents},
         metrics::{Metrics, Subject, need_of},
         ranking::{AskedRanking, LiveRanking, among, require_rankable},
         realtime::{LiveRealtime, Realtime},
@@ -20,11 +22,18 @@ use super::{
     scalars::{CountryCode, DateTime, Duration, Long, TimeZone},
 };
 use crate::{
-    analytics::RankedEntity,
+    analytics::{Analytics, EventQuestion, RankedEntity, SeenEvent, Viewing},
+    db::DbError,
     domain::{entity, measure::Need, realtime::RealtimeNumbers, viewer::Role},
-    live::{Answer, Question, State},
+    live::{Answer, Batch, EventWatch, Question, State},
 };
 
+/// The most events of one message.
+const LIVE_EVENTS_MAX: usize = 100;
+/// The most batches of the feed that are looked through for one more message.
+const LIVE_BATCHES_MAX: usize = 16;
+/// How long it holds what may be told to artists of the events that they watch.
+const VIEWING_FOR: StdDuration = StdDuration::from_secs(60);
 /// The most entities of a watched ranking.
 const LIVE_RANKING_MAX: usize = 100;
 
@@ -176,6 +185,101 @@ impl Subscription {
                 edges,
             }))
         }))
+    }
+
+    /// Events as they are committed. The first message comes at once and has none: what is committed after it is told,
+    /// each event once. Nobody waits for a client that is slow: what is kept for it is bounded,
+    /// and what it missed is told as a number. For admins everything; for artists the events that are credited to them,
+    /// without who it was.
+    #[graphql(guard = "Allow::Owners")]
+    async fn events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(name = "where", desc = "Which events; all if left out.")] filter: Option<EventFilterInput>,
+    ) -> Result<impl Stream<Item = Result<LiveEvents, ApiError>> + use<>, ApiError> {
+        // Before anything is asked of the database: what is committed meanwhile is told.
+        let watch = ctx.feed().watch();
+        let question = filter.unwrap_or_default().ask(ctx).await?;
+        let analytics = ctx.analytics().clone();
+        let viewing = analytics.viewing(&question).await?;
+        let watcher = EventWatcher {
+            watch,
+            analytics,
+            question,
+            viewing,
+            viewing_since: Instant::now(),
+            is_begun: false,
+            waiting: VecDeque::new(),
+            skipped: 0,
+        };
+        Ok(futures_util::stream::unfold(Some(watcher), |watcher| async move {
+            let mut watcher = watcher?;
+            match watcher.next().await {
+                Ok(live) => Some((Ok(live), Some(watcher))),
+                // The subscription ends with it: what was being read is lost.
+                Err(error) => Some((Err(error.into()), None)),
+            }
+        }))
+    }
+}
+
+/// Who watches events, and what of them was not sent yet.
+struct EventWatcher {
+    watch: EventWatch,
+    analytics: Analytics,
+    question: EventQuestion,
+    viewing: Viewing,
+    viewing_since: Instant,
+    is_begun: bool,
+    waiting: VecDeque<SeenEvent>,
+    skipped: u64,
+}
+
+impl EventWatcher {
+    /// The next message; the first is there at once, and empty.
+    async fn next(&mut self) -> Result<LiveEvents, Arc<DbError>> {
+        if std::mem::replace(&mut self.is_begun, true) {
+            self.gather().await?;
+        }
+        let events = self.waiting.drain(..self.waiting.len().min(LIVE_EVENTS_MAX));
+        Ok(LiveEvents {
+            at: DateTime::at(self.analytics.now_ms()),
+            events: events.map(|seen| Event(Arc::new(seen))).collect(),
+            skipped: Long::of(std::mem::take(&mut self.skipped)),
+        })
+    }
+
+    /// Waits until there is something to say, and takes what else is there already, as far as it fits.
+    async fn gather(&mut self) -> Result<(), Arc<DbError>> {
+        while self.waiting.is_empty() && self.skipped == 0 {
+            let (batch, skipped) = self.watch.next().await;
+            self.take(&batch, skipped).await?;
+        }
+        // Where nearly nothing fits, what was found does not wait for more.
+        for _ in 0..LIVE_BATCHES_MAX {
+            if self.waiting.len() >= LIVE_EVENTS_MAX {
+                break;
+            }
+            let Some((batch, skipped)) = self.watch.try_next() else { break };
+            self.take(&batch, skipped).await?;
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, batch: &Batch, skipped: u64) -> Result<(), Arc<DbError>> {
+        self.skipped += skipped;
+        let judge = self.analytics.event_judge(&self.question);
+        let admitted: Vec<_> = batch.events.iter().filter(|event| judge.admits(event)).cloned().collect();
+        if admitted.is_empty() {
+            return Ok(());
+        }
+        if self.viewing_since.elapsed() > VIEWING_FOR {
+            self.viewing = self.analytics.viewing(&self.question).await?;
+            self.viewing_since = Instant::now();
+        }
+        let seen = self.viewing.see(&self.analytics, &judge, admitted).await?;
+        self.waiting.extend(seen.into_iter().map(|(_, seen)| seen));
+        Ok(())
     }
 }
 

@@ -43,6 +43,7 @@ use crate::{
         merge::Merges,
         realtime::PlaysOf,
     },
+    live::EventFeed,
     realtime::Realtime,
     telemetry::Metrics,
 };
@@ -74,6 +75,7 @@ pub struct CommitterParts {
     pub merges: Merges,
     pub realtime: Arc<Realtime>,
     pub observers: Vec<SharedObserver>,
+    pub feed: EventFeed,
     pub clock: SharedClock,
     pub metrics: Arc<Metrics>,
     /// Marks our own word to other processes, so that we need not listen to ourselves.
@@ -313,15 +315,20 @@ impl Committer {
         }
         let changed = Changed::Entities(derived.entities);
         if !self.parts.database.is_sqlite() {
-            let words = Word::texts(derived.extent, &changed, &derived.plays);
+            let words = Word::texts(derived.extent, logged.len(), &changed, &derived.plays);
             notify::notify(&txn, &self.parts.process_id, &words).await?;
         }
         // Last, so that row locks are held only for a moment.
         rollups::apply_money_deltas(&txn, self.parts.slot, &derived.money_rows).await?;
         rollups::apply_deltas(&txn, self.parts.slot, &derived.rollup_rows).await?;
         self.next_mark.begin_commit();
-        self.parts.realtime.commit(txn, &derived.plays).await?;
+        if let Err(error) = self.parts.realtime.commit(txn, &derived.plays).await {
+            // They may be durable all the same: then the next try finds them, and nobody is told.
+            self.parts.feed.skip(logged.len());
+            return Err(error);
+        }
         self.next_mark.end_commit();
+        self.parts.feed.publish(&logged);
         let segment = derived.segment.map(|segment| (mark, segment));
         Ok(Stored { facts: derived.facts, learned, segment, changed: Some((changed, derived.extent)) })
     }

@@ -4,6 +4,8 @@
 //! one call, and publishes each answer through a latest-wins channel: a slow watcher skips to the
 //! newest state, never queues, and never slows others.
 
+mod events;
+
 use std::{
     collections::HashMap,
     future::Future,
@@ -16,6 +18,8 @@ use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
+
+pub use self::events::{Batch, EventFeed, EventWatch};
 
 use crate::{
     domain::{

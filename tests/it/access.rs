@@ -175,9 +175,6 @@ fn way_to(type_name: &str) -> &'static str {
         "FeatureUse" => "query { platform { featureUsage { @ } } }",
         "Conversion" => "query { platform { conversion { @ } } }",
         "ConversionPoint" => "query { platform { conversion { points { @ } } } }",
-        "Money" => {
-            r#"query { platform { conversion(during: {period: ALL_TIME}, saleEvent: "order.paid") { averageOrderValue { @ } } } }"#
-        }
         "User" => r#"query { user(id: "listener") { @ } }"#,
         "ListeningSummary" => r#"query { user(id: "listener") { summary(during: {period: ALL_TIME}) { @ } } }"#,
         "RankedArtist" => {
@@ -201,6 +198,12 @@ fn way_to(type_name: &str) -> &'static str {
         "RankingConnection" => "query { ranking(of: SONG) { @ } }",
         "RankingEdge" => "query { ranking(of: SONG) { edges { @ } } }",
         "PageInfo" => "query { ranking(of: SONG) { pageInfo { @ } } }",
+        "EventConnection" => "query { events { @ } }",
+        "EventEdge" => "query { events { edges { @ } } }",
+        "Event" => "query { events { nodes { @ } } }",
+        "Money" => r#"query { events(where: {types: ["order.paid"]}) { nodes { amount { @ } } } }"#,
+        "EventCount" => "query { events { totalCount { @ } } }",
+        "LiveEvents" => "subscription { events { @ } }",
         "Chart" => "query { chart(of: SONG) { @ } }",
         "ChartEntryConnection" => "query { chart(of: SONG) { entries { @ } } }",
         "ChartEntryEdge" => "query { chart(of: SONG) { entries { edges { @ } } } }",

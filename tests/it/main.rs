@@ -14,6 +14,8 @@ mod charts_of_merges;
 mod charts_of_real_data;
 mod clients;
 mod definitions;
+mod events;
+mod events_live;
 mod examples;
 mod faults;
 mod http;

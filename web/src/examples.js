@@ -13,6 +13,8 @@ import catalogue from './examples/10-catalogue.graphql';
 import definitions from './examples/11-definitions.graphql';
 import trending from './examples/12-trending.graphql';
 import platform from './examples/13-platform.graphql';
+import events from './examples/14-events.graphql';
+import liveEvents from './examples/15-live-events.graphql';
 
 export const exampleTabs = [
   welcome,
@@ -28,4 +30,6 @@ export const exampleTabs = [
   definitions,
   trending,
   platform,
+  events,
+  liveEvents,
 ].map((query) => ({ query }));

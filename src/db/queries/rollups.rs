@@ -234,6 +234,35 @@ fn money_from(row: &QueryResult, index: usize) -> Result<MoneyCounters, DbError>
     })
 }
 
+/// Those of some buckets in which any of these entities of one kind has counters, in no order, each at least once.
+pub async fn list_active_buckets<C: ConnectionTrait>(
+    conn: &C,
+    grain: Grain,
+    buckets: &[i64],
+    kind: EntityKind,
+    ids: &[Arc<str>],
+) -> Result<Vec<i64>, DbError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = list_keyed(conn, "SELECT DISTINCT bucket FROM rollup", grain, buckets, kind, ids).await?;
+    rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+}
+
+/// The types of events that there were on some UTC days, each at least once.
+pub async fn list_event_types<C: ConnectionTrait>(conn: &C, days: &[i64]) -> Result<Vec<Arc<str>>, DbError> {
+    let mut types = Vec::new();
+    for days in days.chunks(8_192) {
+        let mut sql = SqlBuilder::new(conn, "SELECT DISTINCT entity_id FROM rollup WHERE grain = ");
+        sql.bind(Grain::Day.code()).push(" AND bucket").bind_list(days);
+        sql.push(" AND entity_kind = ").bind(EntityKind::EventType.code());
+        for row in conn.query_all_raw(sql.build(conn)).await? {
+            types.push(row.try_get_by_index::<String>(0)?.into());
+        }
+    }
+    Ok(types)
+}
+
 async fn list_keyed<C: ConnectionTrait>(
     conn: &C,
     select: &str,

@@ -3,6 +3,7 @@
 use async_graphql::{Context, Object, SimpleObject};
 
 use super::{
+    event_list::Money,
     metrics::{Freshness, Revenue, UniqueCount, ratio, revenue},
     timeline::cut,
 };
@@ -22,15 +23,6 @@ use crate::{
         scalars::{CurrencyCode, DateTime, Decimal, Long, TimeZone},
     },
 };
-
-/// An amount of money.
-#[derive(SimpleObject)]
-pub struct Money {
-    /// How much, in the currency's own unit.
-    pub amount: Decimal,
-    /// The currency, as ISO 4217.
-    pub currency: CurrencyCode,
-}
 
 /// Which types of events are meant.
 #[derive(Clone)]

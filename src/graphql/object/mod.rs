@@ -5,6 +5,7 @@ pub mod chart;
 pub mod conversion;
 pub mod entity;
 pub mod event;
+pub mod event_list;
 pub mod funnel;
 pub mod metrics;
 pub mod people;

@@ -133,9 +133,9 @@ pub struct PageInfo {
     pub has_next_page: bool,
     /// Whether there are more before it.
     pub has_previous_page: bool,
-    /// The cursor of its first edge; null on an empty page.
+    /// The cursor of its first edge; null on an empty page. Of events, where reading stopped, if it did.
     pub start_cursor: Option<String>,
-    /// The cursor of its last edge; null on an empty page.
+    /// The cursor of its last edge; null on an empty page. Of events, where reading stopped, if it did.
     pub end_cursor: Option<String>,
 }
 
@@ -272,15 +272,16 @@ pub struct PageInput {
 }
 
 /// Where a page lies, as far as is known before the list is.
-enum AskedPage {
+pub enum AskedPage<C> {
     /// The first of those behind the cursor.
-    Forward(usize, Option<Cursor>),
+    Forward(usize, Option<C>),
     /// The last of those before it.
-    Backward(usize, Option<Cursor>),
+    Backward(usize, Option<C>),
 }
 
 impl PageInput {
-    fn parse(self, ranking: &str) -> Result<AskedPage, ApiError> {
+    /// `read` reads a cursor, where it is one of `what` is listed.
+    pub fn parse<C>(self, what: &str, read: impl Fn(&str) -> Option<C>) -> Result<AskedPage<C>, ApiError> {
         let Self { first, after, last, before } = self;
         let is_backward = last.is_some() || (before.is_some() && first.is_none());
         if first.is_some() && last.is_some() {
@@ -293,7 +294,7 @@ impl PageInput {
             return Err(ApiError::invalid("before", "goes with last; with first give after"));
         }
         let cursor = |field: &str, text: Option<String>| {
-            text.map(|text| Cursor::parse(&text, ranking).ok_or_else(|| unknown_cursor(field))).transpose()
+            text.map(|text| read(&text).ok_or_else(|| unknown_cursor(field, what))).transpose()
         };
         if is_backward {
             let size = page_size_of("last", last.unwrap_or(PAGE_DEFAULT), PAGE_MAX)?;
@@ -304,7 +305,7 @@ impl PageInput {
     }
 }
 
-impl AskedPage {
+impl AskedPage<Cursor> {
     fn cursor(&self) -> Option<&Cursor> {
         let (Self::Forward(_, cursor) | Self::Backward(_, cursor)) = self;
         cursor.as_ref()
@@ -319,9 +320,11 @@ impl AskedPage {
     }
 }
 
-fn unknown_cursor(field: &str) -> ApiError {
-    ApiError::invalid(field, "is not a cursor of this ranking")
+fn unknown_cursor(field: &str, what: &str) -> ApiError {
+    ApiError::invalid(field, format!("is not a cursor of {what}"))
 }
+
+const THIS_RANKING: &str = "this ranking";
 
 /// What is ranked, as a client asks for it.
 #[derive(Clone)]
@@ -340,7 +343,7 @@ impl AskedRanking {
     /// A page of it.
     pub async fn page(self, ctx: &Context<'_>, page: PageInput) -> Result<RankingConnection, ApiError> {
         let name: Arc<str> = ranking_name(self.of, self.by, self.during, &self.among).into();
-        let page = page.parse(&name)?;
+        let page = page.parse(THIS_RANKING, |text| Cursor::parse(text, &name))?;
         let window = match page.cursor() {
             Some(cursor) => cursor.window(),
             None => ctx.analytics().window(self.during, chrono_tz::Tz::UTC),
@@ -389,7 +392,11 @@ impl AskedRanking {
 
 /// The list that a page is of: the one its cursor was made from, while that is kept. Only who takes cursors along can
 /// go on to another page; for everybody else a short list does.
-async fn list_of(ctx: &Context<'_>, question: RankingQuestion, page: &AskedPage) -> Result<Arc<RankingList>, ApiError> {
+async fn list_of(
+    ctx: &Context<'_>,
+    question: RankingQuestion,
+    page: &AskedPage<Cursor>,
+) -> Result<Arc<RankingList>, ApiError> {
     let selected = ctx.look_ahead();
     let info = selected.field("pageInfo");
     let takes_cursors = selected.field("edges").field("cursor").exists()
@@ -431,7 +438,7 @@ async fn place_of_cursor(
     let place = cursor.position - 1;
     let found = ctx.analytics().ranked(list, place..cursor.position).await?;
     let is_ours = found.first().is_some_and(|ranked| ranked.entity == entity && ranked.value == cursor.value);
-    if is_ours { Ok(Some(place)) } else { Err(unknown_cursor(field)) }
+    if is_ours { Ok(Some(place)) } else { Err(unknown_cursor(field, THIS_RANKING)) }
 }
 
 /// Where a page behind a cursor begins. Without the cursor's entity it begins at its value: what was tied with it is

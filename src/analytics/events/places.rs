@@ -1,0 +1,204 @@
+//! Where in the log a question can have an answer.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    ops::Range,
+    sync::Arc,
+};
+
+use crate::{
+    analytics::Analytics,
+    db::{
+        DbError,
+        queries::{event_list::End, rollups},
+    },
+    domain::{
+        entity::EntityKind,
+        event_filter::{EventJudge, Named, always_counts},
+        window::{DAY_MS, Grain, QUARTER_MS},
+    },
+};
+
+/// Stretches of time that hold everything asked for, from one end to the other, each handed out once.
+pub enum Places {
+    /// Everywhere, at once.
+    Everywhere(Option<Range<i64>>),
+    /// Where counters tell that there is something.
+    Counted(Counted),
+}
+
+/// How many days are looked up at once: few, since the first page is most often the only one, then more.
+const DAYS_MIN: i64 = 8;
+const DAYS_MAX: i64 = 256;
+
+/// Quarter-hours in which what is asked for was counted.
+pub struct Counted {
+    sought: Sought,
+    from: End,
+    /// What was not looked up yet.
+    rest: Range<i64>,
+    days: i64,
+    waiting: VecDeque<Range<i64>>,
+}
+
+/// What counters are looked for.
+struct Sought {
+    types: Option<Vec<Arc<str>>>,
+    /// As which kinds, and under which ids, what is asked for is counted.
+    named: Option<Named>,
+}
+
+impl Places {
+    pub fn of(analytics: &Analytics, judge: &EventJudge<'_>, stretch: Range<i64>, from: End) -> Self {
+        // The end of a stretch can be a key within its last millisecond.
+        let stretch = stretch.start..stretch.end.saturating_add(1);
+        let types = judge.filter.types.as_ref().map(|types| types.iter().cloned().collect());
+        // The entity comes first, and is the narrower of the two.
+        let sought = Sought { types, named: judge.named().into_iter().next() };
+        if sought.types.is_none() && sought.named.is_none() {
+            return Self::Everywhere(Some(stretch));
+        }
+        let (Some(oldest_ms), Some(newest_ms)) = (analytics.watermark.oldest_ms(), analytics.watermark.newest_ms())
+        else {
+            return Self::Everywhere(None);
+        };
+        let rest = stretch.start.max(oldest_ms)..stretch.end.min(newest_ms + 1);
+        Self::Counted(Counted { sought, from, rest, days: DAYS_MIN, waiting: VecDeque::new() })
+    }
+
+    pub async fn next(&mut self, analytics: &Analytics) -> Result<Option<Range<i64>>, DbError> {
+        match self {
+            Self::Everywhere(place) => Ok(place.take().filter(|place| !place.is_empty())),
+            Self::Counted(counted) => counted.next(analytics).await,
+        }
+    }
+}
+
+impl Counted {
+    async fn next(&mut self, analytics: &Analytics) -> Result<Option<Range<i64>>, DbError> {
+        while self.waiting.is_empty() && !self.rest.is_empty() {
+            let stretch = self.take_days();
+            let quarters = self.sought.quarters(analytics, &stretch).await?;
+            self.waiting = joined(&quarters, &stretch);
+            if self.from == End::Newest {
+                self.waiting.make_contiguous().reverse();
+            }
+        }
+        Ok(self.waiting.pop_front())
+    }
+
+    /// Takes the next days off the rest.
+    fn take_days(&mut self) -> Range<i64> {
+        let length_ms = self.days * DAY_MS;
+        self.days = (self.days * 2).min(DAYS_MAX);
+        match self.from {
+            End::Newest => {
+                let start = (Grain::Day.bucket_of(self.rest.end - 1) + DAY_MS - length_ms).max(self.rest.start);
+                let taken = start..self.rest.end;
+                self.rest.end = start;
+                taken
+            }
+            End::Oldest => {
+                let end = (Grain::Day.bucket_of(self.rest.start) + length_ms).min(self.rest.end);
+                let taken = self.rest.start..end;
+                self.rest.start = end;
+                taken
+            }
+        }
+    }
+}
+
+impl Sought {
+    /// The quarter-hours of a stretch in which there can be something.
+    async fn quarters(&self, analytics: &Analytics, stretch: &Range<i64>) -> Result<BTreeSet<i64>, DbError> {
+        let days = buckets(stretch, Grain::Day);
+        let lookup = Lookup { analytics, days: &days };
+        let Some(named) = &self.named else {
+            return lookup.quarters(EntityKind::EventType, self.types.as_deref().unwrap_or_default()).await;
+        };
+        let types = match &self.types {
+            Some(types) => types.clone(),
+            None => rollups::list_event_types(analytics.database.reader(), &days).await?,
+        };
+        let (counting, others): (Vec<_>, Vec<_>) = types.into_iter().partition(|name| always_counts(name, named.kind));
+        let mut quarters = lookup.quarters(named.kind, &named.ids).await?;
+        if named.kind == EntityKind::Artist {
+            quarters.extend(lookup.quarters(EntityKind::FeaturedArtist, &named.ids).await?);
+        }
+        if self.types.is_some() {
+            let of_types = lookup.quarters(EntityKind::EventType, &counting).await?;
+            quarters.retain(|quarter| of_types.contains(quarter));
+        }
+        // What may be about it without counting for it can be wherever there is such a type.
+        quarters.extend(lookup.quarters(EntityKind::EventType, &others).await?);
+        Ok(quarters)
+    }
+}
+
+/// A look at the counters of some days.
+struct Lookup<'a> {
+    analytics: &'a Analytics,
+    days: &'a [i64],
+}
+
+impl Lookup<'_> {
+    /// Days first: most have nothing, and are not looked at by quarter-hours.
+    async fn quarters(&self, kind: EntityKind, ids: &[Arc<str>]) -> Result<BTreeSet<i64>, DbError> {
+        let reader = self.analytics.database.reader();
+        let days = rollups::list_active_buckets(reader, Grain::Day, self.days, kind, ids).await?;
+        let days: BTreeSet<i64> = days.into_iter().collect();
+        let quarters: Vec<i64> =
+            days.into_iter().flat_map(|day| buckets(&(day..day + DAY_MS), Grain::Quarter)).collect();
+        let quarters = rollups::list_active_buckets(reader, Grain::Quarter, &quarters, kind, ids).await?;
+        Ok(quarters.into_iter().collect())
+    }
+}
+
+/// The buckets that a stretch holds or cuts.
+fn buckets(stretch: &Range<i64>, grain: Grain) -> Vec<i64> {
+    let step = usize::try_from(grain.length_ms()).expect("a bucket's length is a small positive number");
+    (grain.bucket_of(stretch.start)..stretch.end).step_by(step).collect()
+}
+
+/// Quarter-hours as stretches, oldest first: neighbours are one, and nothing lies outside of `within`.
+fn joined(quarters: &BTreeSet<i64>, within: &Range<i64>) -> VecDeque<Range<i64>> {
+    let mut stretches: VecDeque<Range<i64>> = VecDeque::new();
+    for quarter in quarters {
+        let stretch = (*quarter).max(within.start)..(quarter + QUARTER_MS).min(within.end);
+        match stretches.back_mut() {
+            Some(last) if last.end == stretch.start => last.end = stretch.end,
+            _ if stretch.is_empty() => {}
+            _ => stretches.push_back(stretch),
+        }
+    }
+    stretches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_quarter_hours_are_one_stretch_within_what_is_asked() {
+        let quarters: BTreeSet<i64> = [0, 1, 2, 4, 6, 7].iter().map(|number| number * QUARTER_MS).collect();
+        let stretches = joined(&quarters, &(QUARTER_MS + 5..7 * QUARTER_MS));
+        let expected = [QUARTER_MS + 5..3 * QUARTER_MS, 4 * QUARTER_MS..5 * QUARTER_MS, 6 * QUARTER_MS..7 * QUARTER_MS];
+        assert_eq!(stretches, expected);
+    }
+
+    #[test]
+    fn days_are_taken_once_from_either_end() {
+        let rest = 5..1_000 * DAY_MS + 7;
+        for from in [End::Newest, End::Oldest] {
+            let sought = Sought { types: None, named: None };
+            let mut counted = Counted { sought, from, rest: rest.clone(), days: DAYS_MIN, waiting: VecDeque::new() };
+            let mut taken = Vec::new();
+            while !counted.rest.is_empty() {
+                taken.push(counted.take_days());
+            }
+            taken.sort_by_key(|stretch| stretch.start);
+            assert_eq!((taken[0].start, taken[taken.len() - 1].end), (rest.start, rest.end));
+            assert!(taken.windows(2).all(|pair| pair[0].end == pair[1].start && pair[0].end % DAY_MS == 0));
+        }
+    }
+}
