@@ -17,6 +17,7 @@ mod m20261125_000010_create_chart;
 mod m20261125_000020_extend_catalogue;
 mod m20261125_000030_index_songs_by_album;
 mod m20261126_000040_count_events;
+mod m20261126_000070_create_keeping;
 
 /// Each table that Citus would distribute, and by which column. All are strings (or, for `event`, a
 /// hash), none is ever updated. Tables that are not named here are local or reference tables.
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000020_extend_catalogue::Migration),
             Box::new(m20261125_000030_index_songs_by_album::Migration),
             Box::new(m20261126_000040_count_events::Migration),
+            Box::new(m20261126_000070_create_keeping::Migration),
         ]
     }
 }

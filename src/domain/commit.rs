@@ -1,7 +1,7 @@
 //! What a commit tells the rest of the process.
 
 use std::sync::{
-    Arc,
+    Arc, PoisonError, RwLock,
     atomic::{AtomicI64, Ordering},
 };
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     entity::{EntityKind, EntityRef},
+    keeping::Keeping,
     realtime::{Play, PlaysOf},
 };
 
@@ -39,6 +40,8 @@ pub enum Word {
     Commit(CommitWord),
     /// The catalogue, or a merge, has changed: look.
     Catalogue,
+    /// Something of the past is let go of: look.
+    Keeping,
 }
 
 /// What a commit changed.
@@ -59,6 +62,11 @@ impl Word {
     /// Word that the catalogue has changed.
     pub fn of_catalogue() -> String {
         serde_json::to_string(&Self::Catalogue).unwrap_or_default()
+    }
+
+    /// Word that something of the past is let go of.
+    pub fn of_keeping() -> String {
+        serde_json::to_string(&Self::Keeping).unwrap_or_default()
     }
 
     /// Everything that a commit has to tell, in texts of one line.
@@ -125,16 +133,17 @@ pub trait CommitObserver: Send + Sync + 'static {
 
 pub type SharedObserver = Arc<dyn CommitObserver>;
 
-/// When the oldest and the newest counted event happened.
+/// When the oldest and the newest counted event happened, and what of that time is no longer all there.
 #[derive(Debug)]
 pub struct Watermark {
     oldest_ms: AtomicI64,
     newest_ms: AtomicI64,
+    keeping: RwLock<Keeping>,
 }
 
 impl Default for Watermark {
     fn default() -> Self {
-        Self { oldest_ms: AtomicI64::new(i64::MAX), newest_ms: AtomicI64::new(i64::MIN) }
+        Self { oldest_ms: AtomicI64::new(i64::MAX), newest_ms: AtomicI64::new(i64::MIN), keeping: RwLock::default() }
     }
 }
 
@@ -151,6 +160,14 @@ impl Watermark {
 
     pub fn oldest_ms(&self) -> Option<i64> {
         Some(self.oldest_ms.load(Ordering::Acquire)).filter(|oldest| *oldest < i64::MAX)
+    }
+
+    pub fn keeping(&self) -> Keeping {
+        *self.keeping.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn keep(&self, keeping: Keeping) {
+        *self.keeping.write().unwrap_or_else(PoisonError::into_inner) = keeping;
     }
 }
 
@@ -181,7 +198,7 @@ mod tests {
                         }
                     }
                 }
-                Word::Catalogue => panic!("a commit says nothing of the catalogue"),
+                Word::Catalogue | Word::Keeping => panic!("a commit says nothing of these"),
             }
         }
         assert_eq!(heard, told);

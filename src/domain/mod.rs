@@ -10,6 +10,7 @@ pub mod entity;
 pub mod error;
 pub mod event;
 pub mod folding;
+pub mod keeping;
 pub mod measure;
 pub mod merge;
 pub mod money;

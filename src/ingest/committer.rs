@@ -83,7 +83,8 @@ pub struct CommitterParts {
 pub fn start(parts: CommitterParts, limits: IngestLimits, stop: watch::Receiver<bool>) -> (Ingest, JoinHandle<()>) {
     let (queue, waiting) = mpsc::unbounded_channel();
     let room = Arc::new(Semaphore::new(limits.queue_size_bytes_max / ROOM_UNIT_BYTES));
-    let ingest = Ingest { queue, room, limits, clock: parts.clock.clone(), metrics: parts.metrics.clone() };
+    let (watermark, clock, metrics) = (parts.watermark.clone(), parts.clock.clone(), parts.metrics.clone());
+    let ingest = Ingest { queue, room, limits, watermark, clock, metrics };
     let committer = Committer {
         parts,
         known_facts: KnownFacts::default(),

@@ -13,11 +13,12 @@ pub mod decode;
 pub mod fields;
 mod known;
 mod marks;
-mod partitions;
+pub mod partitions;
 
 use crate::{
     domain::{
         clock::SharedClock,
+        commit::Watermark,
         error::ErrorKind,
         event::{AcceptRules, AcceptedEvent, NewEvent, Rejection},
     },
@@ -114,6 +115,7 @@ pub struct Ingest {
     queue: mpsc::UnboundedSender<Submission>,
     room: Arc<Semaphore>,
     limits: IngestLimits,
+    watermark: Arc<Watermark>,
     clock: SharedClock,
     metrics: Arc<Metrics>,
 }
@@ -143,12 +145,13 @@ impl Ingest {
             return Err(IngestError::TooManyEvents { count, limit: self.limits.request_events_max });
         }
         let now_ms = self.clock.now_ms();
+        let rules = self.accept_rules(now_ms);
         let mut results = Vec::with_capacity(count);
         let mut accepted = Vec::with_capacity(count);
         let mut room = 0;
         for decoded in decoded {
             let size_bytes = decoded.as_ref().map_or(0, |event| event.size_bytes);
-            match decoded.and_then(|event| event.accept(source, now_ms, &self.limits.accept)) {
+            match decoded.and_then(|event| event.accept(source, now_ms, &rules)) {
                 Ok(event) => {
                     results.push(EventResult::acceptable(event.event.event_id.clone()));
                     accepted.push(event);
@@ -163,6 +166,14 @@ impl Ingest {
             result.decide(status);
         }
         Ok(results)
+    }
+
+    /// What is accepted now: nothing of days whose events may be removed already, whatever removed them, for a retry of
+    /// one would count twice.
+    fn accept_rules(&self, now_ms: i64) -> AcceptRules {
+        let kept_ms = self.watermark.keeping().sealed_before_ms.map(|before_ms| now_ms - before_ms);
+        let horizon_ms = [self.limits.accept.horizon_ms, kept_ms].into_iter().flatten().min();
+        AcceptRules { horizon_ms, ..self.limits.accept }
     }
 
     async fn commit(&self, events: Vec<AcceptedEvent>, room: usize) -> Result<Vec<EventStatus>, IngestError> {

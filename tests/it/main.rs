@@ -19,6 +19,7 @@ mod faults;
 mod http;
 mod import;
 mod ingest;
+mod keeping;
 mod live;
 mod metrics;
 mod platform;
