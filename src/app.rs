@@ -13,7 +13,7 @@ use crate::{
     analytics::{Analytics, AnalyticsSettings},
     audience::{merge, open::OpenAudience},
     catalogue::{Catalogue, CatalogueParts},
-    charts::{ChartSettings, Charts},
+    charts::{self, ChartSettings, Charts},
     config::Settings,
     db::{
         Database, DbError, StatementObserver,
@@ -182,6 +182,7 @@ impl Core {
             merges,
             realtime: realtime.clone(),
             observers: observers.clone(),
+            job_leases: &[merge::LEASE, charts::LEASE, keeping::LEASE],
             clock: clock.clone(),
             metrics: metrics.clone(),
             process_id: process_id.clone(),
@@ -289,7 +290,7 @@ async fn migrate_patiently(database: &Database) -> Result<(), DbError> {
 }
 
 fn slot_name(slot: i16) -> String {
-    format!("writer-slot-{slot}")
+    format!("{}{slot}", leases::WRITER_SLOT)
 }
 
 /// The first free writer slot. SQLite has one writer at a time, and one slot.
@@ -579,6 +580,7 @@ impl App {
             ingest: core.ingest.clone(),
             hub: core.hub.clone(),
             charts: core.charts.clone(),
+            is_development: settings.is_development,
         };
         let edge = Edge {
             api: GraphqlApi::new(services, settings.documents, settings.introspection, core.metrics.clone()),

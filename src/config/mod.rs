@@ -40,6 +40,8 @@ pub struct Settings {
     pub merge_interval: Duration,
     pub charts: ChartSettings,
     pub keeping: KeepingSettings,
+    /// Whether a developer may have everything removed.
+    pub is_development: bool,
 }
 
 /// How tokens are checked, and signed where a secret is at hand.
@@ -132,6 +134,7 @@ pub fn parse(environment: BTreeMap<String, String>, file: Option<&str>, key: Key
         merge_interval: reader.some_seconds("AUDIENCE_MERGE_INTERVAL", Duration::from_secs(30)),
         charts: charts(&mut reader),
         keeping,
+        is_development: reader.flag("DEVELOPMENT", false),
         auth,
     };
     reader.finish()?;

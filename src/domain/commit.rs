@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, PoisonError, RwLock,
-    atomic::{AtomicI64, Ordering},
+    atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
 use rustc_hash::FxHashMap;
@@ -129,6 +129,9 @@ impl CommitWord {
 /// Hears of every commit, its own and other processes', after it is durable.
 pub trait CommitObserver: Send + Sync + 'static {
     fn committed(&self, changed: &Changed);
+
+    /// Everything that was ever counted is gone; answers from before must not be given again.
+    fn purged(&self) {}
 }
 
 pub type SharedObserver = Arc<dyn CommitObserver>;
@@ -138,12 +141,19 @@ pub type SharedObserver = Arc<dyn CommitObserver>;
 pub struct Watermark {
     oldest_ms: AtomicI64,
     newest_ms: AtomicI64,
+    /// How often everything was forgotten.
+    clears: AtomicU64,
     keeping: RwLock<Keeping>,
 }
 
 impl Default for Watermark {
     fn default() -> Self {
-        Self { oldest_ms: AtomicI64::new(i64::MAX), newest_ms: AtomicI64::new(i64::MIN), keeping: RwLock::default() }
+        Self {
+            oldest_ms: AtomicI64::new(i64::MAX),
+            newest_ms: AtomicI64::new(i64::MIN),
+            clears: AtomicU64::new(0),
+            keeping: RwLock::default(),
+        }
     }
 }
 
@@ -160,6 +170,19 @@ impl Watermark {
 
     pub fn oldest_ms(&self) -> Option<i64> {
         Some(self.oldest_ms.load(Ordering::Acquire)).filter(|oldest| *oldest < i64::MAX)
+    }
+
+    /// Knows nothing any more.
+    pub fn clear(&self) {
+        self.oldest_ms.store(i64::MAX, Ordering::Release);
+        self.newest_ms.store(i64::MIN, Ordering::Release);
+        self.clears.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whoever reads what is stored looks here before and after: what was read before everything was forgotten is not
+    /// to be remembered.
+    pub fn clears(&self) -> u64 {
+        self.clears.load(Ordering::Acquire)
     }
 
     pub fn keeping(&self) -> Keeping {

@@ -20,6 +20,8 @@ pub struct Services {
     pub ingest: Ingest,
     pub hub: Hub,
     pub charts: Charts,
+    /// Whether what a developer wants to do may be done, however much it destroys.
+    pub is_development: bool,
 }
 
 /// Who asks; absent for an anonymous request.
@@ -31,6 +33,7 @@ pub trait ContextExt {
     fn ingest(&self) -> &Ingest;
     fn hub(&self) -> &Hub;
     fn charts(&self) -> &Charts;
+    fn is_development(&self) -> bool;
     fn loader(&self) -> &DataLoader<AnalyticsLoader>;
     fn viewer(&self) -> Option<&Viewer>;
     fn require_viewer(&self) -> Result<&Viewer, ApiError>;
@@ -55,6 +58,10 @@ impl ContextExt for Context<'_> {
 
     fn charts(&self) -> &Charts {
         &self.data_unchecked::<Services>().charts
+    }
+
+    fn is_development(&self) -> bool {
+        self.data_unchecked::<Services>().is_development
     }
 
     fn loader(&self) -> &DataLoader<AnalyticsLoader> {

@@ -16,6 +16,7 @@ mod marks;
 pub mod partitions;
 
 use crate::{
+    db::DbError,
     domain::{
         clock::SharedClock,
         commit::Watermark,
@@ -60,6 +61,23 @@ impl IngestError {
             Self::Failed => ErrorKind::Internal,
         }
     }
+}
+
+/// Why nothing was purged.
+#[derive(Debug, thiserror::Error)]
+pub enum PurgeError {
+    #[error("another process works on this database; stop it and try again")]
+    NotAlone,
+    #[error("the service is stopping")]
+    Stopping,
+    #[error("not everything could be removed, so nothing was")]
+    Database(#[from] DbError),
+}
+
+/// Asks the committer to remove everything.
+struct PurgeOrder {
+    and_catalogue: bool,
+    reply: oneshot::Sender<Result<u64, PurgeError>>,
 }
 
 /// What became of an event.
@@ -113,6 +131,7 @@ const ROOM_UNIT_BYTES: usize = 1_024;
 #[derive(Clone)]
 pub struct Ingest {
     queue: mpsc::UnboundedSender<Submission>,
+    purges: mpsc::Sender<PurgeOrder>,
     room: Arc<Semaphore>,
     limits: IngestLimits,
     watermark: Arc<Watermark>,
@@ -166,6 +185,15 @@ impl Ingest {
             result.decide(status);
         }
         Ok(results)
+    }
+
+    /// Removes every event and all that follows from them, and the catalogue if asked; returns how many events there
+    /// were. What waits to be stored is stored after that.
+    pub async fn purge(&self, and_catalogue: bool) -> Result<u64, PurgeError> {
+        let (reply, outcome) = oneshot::channel();
+        let order = PurgeOrder { and_catalogue, reply };
+        self.purges.send(order).await.map_err(|_| PurgeError::Stopping)?;
+        outcome.await.map_err(|_| PurgeError::Stopping)?
     }
 
     /// What is accepted now: nothing of days whose events may be removed already, whatever removed them, for a retry of

@@ -67,9 +67,13 @@ impl AddAssign for Report {
 
 /// Takes note of what was let go of, here or elsewhere; returns when the events happened that were ever counted.
 pub async fn refresh(database: &Database, watermark: &Watermark) -> Result<Option<Extent>, DbError> {
-    let keeping = keeping::find(database.reader()).await?;
+    let clears = watermark.clears();
+    let (keeping, counted) = keeping::find_counted(database.reader()).await?;
+    if watermark.clears() != clears {
+        return Ok(None);
+    }
     watermark.keep(keeping);
-    Ok(keeping.counted(events::find_extent(database.reader()).await?))
+    Ok(counted)
 }
 
 /// The job. Cheap to clone.

@@ -26,6 +26,7 @@ const NOT_METRICS: &[&str] = &[
     "LiveMetrics.sequence",
     "LiveRanking.sequence",
     "LiveRealtime.sequence",
+    "PurgePayload.events",
     "Rank.of",
     "Rank.previousPosition",
     "RankedAlbum.position",

@@ -24,6 +24,7 @@ mod live;
 mod metrics;
 mod platform;
 mod properties;
+mod purge;
 mod ranking;
 mod ranking_recount;
 mod real_data;

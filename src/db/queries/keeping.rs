@@ -3,7 +3,7 @@
 use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, QuerySelect};
 
 use crate::{
-    db::{DbError, Transaction, entities::keeping},
+    db::{DbError, Transaction, entities::keeping, queries::events},
     domain::{commit::Extent, keeping::Keeping},
 };
 
@@ -14,7 +14,13 @@ pub async fn find<C: ConnectionTrait>(conn: &C) -> Result<Keeping, DbError> {
     Ok(keeping::Entity::find_by_id(ID).one(conn).await?.map(keeping).unwrap_or_default())
 }
 
-/// The same; until the transaction ends nobody changes it.
+/// The same, and when the events happened that were ever counted.
+pub async fn find_counted<C: ConnectionTrait>(conn: &C) -> Result<(Keeping, Option<Extent>), DbError> {
+    let keeping = find(conn).await?;
+    Ok((keeping, keeping.counted(events::find_extent(conn).await?)))
+}
+
+/// How it stands; until the transaction ends nobody changes it.
 pub async fn lock(txn: &Transaction) -> Result<Keeping, DbError> {
     Ok(keeping::Entity::find_by_id(ID).lock_exclusive().one(txn).await?.map(keeping).unwrap_or_default())
 }

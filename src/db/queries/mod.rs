@@ -10,6 +10,7 @@ pub mod leases;
 pub mod listeners;
 pub mod merges;
 pub mod notify;
+pub mod purge;
 pub mod rankings;
 pub mod rollups;
 pub mod upserts;
