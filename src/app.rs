@@ -13,12 +13,12 @@ use crate::{
     analytics::{Analytics, AnalyticsSettings},
     audience::{merge, open::OpenAudience},
     catalogue::{Catalogue, CatalogueParts},
-    charts::{ChartSettings, Charts},
+    charts::{self, ChartSettings, Charts},
     config::Settings,
     db::{
         Database, DbError, StatementObserver,
         queries::{
-            audience, events, leases,
+            audience, leases,
             notify::{self, Notification, Notifications},
             rollups,
         },
@@ -38,6 +38,7 @@ use crate::{
         Ingest, IngestLimits,
         committer::{self, CommitterParts, error_chain},
     },
+    keeping::{self, Keeper, KeepingSettings},
     live::{Answer, Answers, EventFeed, Hub, Question},
     privacy::Privacy,
     realtime::{Realtime, Recovery},
@@ -55,6 +56,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 const FOLD_INTERVAL: Duration = Duration::from_secs(6 * 3_600);
 /// How often it is looked for periods that have ended; a chart is published within so long.
 const CHARTS_INTERVAL: Duration = Duration::from_secs(300);
+/// How often it is looked for what need not be kept any more; a day is past once in 24 hours.
+const KEEPING_INTERVAL: Duration = Duration::from_secs(3_600);
 /// A database that is not up yet is waited for so long at start.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -82,6 +85,7 @@ pub struct Core {
     pub hub: Hub,
     pub feed: EventFeed,
     pub charts: Charts,
+    pub keeper: Keeper,
     pub metrics: Arc<Metrics>,
     pub open_audience: Arc<OpenAudience>,
     pub watermark: Arc<Watermark>,
@@ -104,6 +108,7 @@ pub struct CoreSettings {
     /// How many events are kept for those who watch them and are slow.
     pub live_events_kept: usize,
     pub charts: ChartSettings,
+    pub keeping: KeepingSettings,
     pub clock: SharedClock,
     /// Sees every statement that reads; for tests.
     pub observer: Option<StatementObserver>,
@@ -119,6 +124,7 @@ impl CoreSettings {
             merge_interval: settings.merge_interval,
             live_events_kept: settings.live_events_kept,
             charts: settings.charts,
+            keeping: settings.keeping,
             clock,
             observer: None,
         }
@@ -135,7 +141,7 @@ impl Core {
         let slot = lease_slot(&database, &process_id, clock.now_ms()).await?;
         let metrics = Arc::new(Metrics::default());
         let watermark = Arc::new(Watermark::default());
-        if let Some(extent) = events::find_extent(database.reader()).await? {
+        if let Some(extent) = keeping::refresh(&database, &watermark).await? {
             watermark.extend(extent);
         }
         let open_audience = Arc::new(OpenAudience::default());
@@ -158,6 +164,7 @@ impl Core {
         let hub = Hub::new(metrics.clone());
         let feed = EventFeed::new(settings.live_events_kept, clock.clone());
         let charts = Charts::new(database.clone(), analytics.clone(), clock.clone(), settings.charts);
+        let keeper = Keeper::new(database.clone(), watermark.clone(), clock.clone(), settings.keeping);
         let observers: Vec<SharedObserver> = vec![Arc::new(analytics.clone()), Arc::new(hub.clone())];
         let observers: Vec<SharedObserver> = vec![Arc::new(WithMembers { merges: merges.clone(), observers })];
         let catalogue_version = Arc::new(CatalogueVersion::default());
@@ -182,6 +189,7 @@ impl Core {
             realtime: realtime.clone(),
             observers: observers.clone(),
             feed: feed.clone(),
+            job_leases: &[merge::LEASE, charts::LEASE, keeping::LEASE],
             clock: clock.clone(),
             metrics: metrics.clone(),
             process_id: process_id.clone(),
@@ -195,6 +203,7 @@ impl Core {
             hub,
             feed,
             charts,
+            keeper,
             metrics,
             open_audience,
             watermark,
@@ -290,7 +299,7 @@ async fn migrate_patiently(database: &Database) -> Result<(), DbError> {
 }
 
 fn slot_name(slot: i16) -> String {
-    format!("writer-slot-{slot}")
+    format!("{}{slot}", leases::WRITER_SLOT)
 }
 
 /// The first free writer slot. SQLite has one writer at a time, and one slot.
@@ -342,6 +351,19 @@ async fn publish_charts(charts: Charts) {
             Err(DbError::LeaseHeld(_)) => tracing::debug!("another process writes charts"),
             Err(error) => tracing::warn!(error = error_chain(&error), "charts were not published, trying again"),
         }
+    }
+}
+
+/// Lets go of what need not be kept any more, at start and every hour.
+async fn let_go(keeper: Keeper) {
+    loop {
+        match keeper.look(|_| {}).await {
+            Ok(keeping::Report { events: 0, months: 0, rows: 0, .. }) => {}
+            Ok(report) => tracing::info!(?report, "let go of the past"),
+            Err(DbError::LeaseHeld(_)) => tracing::debug!("another process lets go of the past"),
+            Err(error) => tracing::warn!(error = error_chain(&error), "the past was not let go of, trying again"),
+        }
+        tokio::time::sleep(KEEPING_INTERVAL).await;
     }
 }
 
@@ -436,7 +458,7 @@ impl OtherProcesses {
             self.missed().await?;
         }
         let has_new_listeners = self.open_audience.follow(&self.database).await?;
-        let extent = events::find_extent(self.database.reader()).await?;
+        let extent = keeping::refresh(&self.database, &self.watermark).await?;
         let known = self.watermark.oldest_ms().zip(self.watermark.newest_ms());
         let is_wider = extent.is_some_and(|extent| {
             known.is_none_or(|(oldest_ms, newest_ms)| extent.oldest_ms < oldest_ms || extent.newest_ms > newest_ms)
@@ -461,6 +483,7 @@ impl OtherProcesses {
                 return Ok(());
             }
             Ok(Word::Catalogue) => return self.catalogue.refresh().await,
+            Ok(Word::Keeping) => return keeping::refresh(&self.database, &self.watermark).await.map(|_| ()),
             // Of another version: whatever it says, something changed.
             Err(_) => return self.missed().await,
         };
@@ -558,6 +581,9 @@ pub struct App {
 impl App {
     pub fn new(mut core: Core, settings: &Settings, verifier: Arc<crate::auth::Verifier>) -> Self {
         core.tasks.spawn(publish_charts(core.charts.clone()));
+        if !core.keeper.is_idle() {
+            core.tasks.spawn(let_go(core.keeper.clone()));
+        }
         let (stopping, is_stopping) = watch::channel(false);
         let services = Services {
             analytics: core.analytics.clone(),
@@ -572,6 +598,7 @@ impl App {
                 open_audience: core.open_audience.clone(),
                 watermark: core.watermark.clone(),
             },
+            is_development: settings.is_development,
         };
         let edge = Edge {
             api: GraphqlApi::new(services, settings.documents, settings.introspection, core.metrics.clone()),

@@ -14,6 +14,7 @@ pub mod domain;
 pub mod graphql;
 pub mod http;
 pub mod ingest;
+pub mod keeping;
 pub mod live;
 pub mod privacy;
 pub mod realtime;

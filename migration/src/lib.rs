@@ -21,6 +21,7 @@ mod m20261126_000050_create_trail;
 mod m20261126_000051_count_payments;
 mod m20261126_000052_count_erasures;
 mod m20261126_000060_create_secret;
+mod m20261126_000070_create_keeping;
 
 /// Each table that Citus would distribute, and by which column. All are strings (or, for `event`, a
 /// hash), none is ever updated. Tables that are not named here are local or reference tables.
@@ -57,6 +58,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000051_count_payments::Migration),
             Box::new(m20261126_000052_count_erasures::Migration),
             Box::new(m20261126_000060_create_secret::Migration),
+            Box::new(m20261126_000070_create_keeping::Migration),
         ]
     }
 }

@@ -155,6 +155,11 @@ impl Analytics {
         Grain::Day.bucket_of(self.watermark.oldest_ms().unwrap_or_else(|| self.now_ms()))
     }
 
+    /// What the counters of a window are of; of days long past, an hour counts as a whole where it begins.
+    pub fn counted_within(&self, window: Window) -> Window {
+        self.watermark.keeping().counted_within(window)
+    }
+
     /// What happens right now, for an entity or for the whole platform. Source: the last hour in memory.
     pub fn realtime(&self, of: Option<&EntityRef>) -> RealtimeNumbers {
         self.realtime.read(of)

@@ -218,6 +218,16 @@ impl OpenAudience {
         Ok(!unknown.is_empty())
     }
 
+    /// Knows only what the database has.
+    pub async fn begin_anew(&self, database: &Database) -> Result<(), DbError> {
+        {
+            let _following = self.following.lock().await;
+            self.generations.write().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+        self.follow(database).await?;
+        Ok(())
+    }
+
     /// What is added from now on is told apart from what may be merged now.
     fn begin_generation(&self) {
         let mut generations = self.generations.write().unwrap_or_else(PoisonError::into_inner);

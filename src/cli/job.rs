@@ -14,10 +14,11 @@ use crate::{
     db::DbError,
     domain::{
         chart::{Cadence, date_of, midnight},
-        clock::SystemClock,
+        clock::{Clock, SystemClock},
         entity::EntityKind,
         window::{DAY_MS, Window},
     },
+    keeping,
 };
 
 /// Run a job by hand that a serving process runs by itself.
@@ -39,6 +40,7 @@ enum JobCommand {
 #[derive(Debug, Subcommand)]
 enum Job {
     Charts(ChartsArguments),
+    Retention(RetentionArguments),
 }
 
 /// Publish the charts of past periods.
@@ -66,6 +68,13 @@ struct ChartsArguments {
     revise: bool,
 }
 
+/// Let go of what need not be kept any more: events, and quarter-hours of counters.
+///
+/// How long they are kept say EVENT_RETENTION_DAYS and QUARTER_RETENTION_DAYS. Events of a day are removed two minutes
+/// after every process was told not to accept any more of that day. A run that was cut off can be repeated.
+#[derive(Debug, Args)]
+struct RetentionArguments {}
+
 fn day(text: &str) -> Result<NaiveDate, String> {
     let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
     // No event happened outside of these years.
@@ -79,6 +88,7 @@ pub fn run(
     let settings = database::settings(config)?;
     match job {
         Job::Charts(arguments) => block_on(charts(settings, arguments)),
+        Job::Retention(_) => block_on(retention(settings)),
     }
 }
 
@@ -108,7 +118,7 @@ fn orders(arguments: &ChartsArguments) -> Vec<Order> {
         .collect()
 }
 
-/// How often it is tried while another process writes charts.
+/// How often it is tried while another process does the same.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 async fn publish(core: &Core, orders: &[Order]) -> Result<Report, Failure> {
@@ -135,6 +145,46 @@ async fn publish(core: &Core, orders: &[Order]) -> Result<Report, Failure> {
                 done => break done?,
             }
         };
+    }
+    progress.finish_and_clear();
+    Ok(report)
+}
+
+async fn retention(settings: Settings) -> Result<ExitCode, Failure> {
+    let core = Core::start(CoreSettings::of(&settings, Arc::new(SystemClock))).await?;
+    if core.keeper.is_idle() {
+        core.stop().await?;
+        return Err(Failure("everything is kept: set EVENT_RETENTION_DAYS or QUARTER_RETENTION_DAYS".to_owned()));
+    }
+    let done = let_go(&core).await;
+    core.stop().await?;
+    let keeping::Report { events, months, rows, .. } = done?;
+    println!(
+        "{events} events and {months} whole months of events removed, {rows} rows of quarter-hours folded into hours"
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn let_go(core: &Core) -> Result<keeping::Report, Failure> {
+    let progress = ProgressBar::new_spinner();
+    let mut report = keeping::Report::default();
+    loop {
+        let on_step = |step: &keeping::Report| {
+            progress.set_message(format!("{} events removed, {} rows folded", step.events, step.rows));
+            progress.tick();
+        };
+        match core.keeper.look(on_step).await {
+            Err(DbError::LeaseHeld(_)) => {
+                progress.set_message("another process lets go of the past, waiting");
+                tokio::time::sleep(PATIENCE).await;
+                continue;
+            }
+            done => report += done?,
+        }
+        let Some(resumes_at_ms) = report.resumes_at_ms else { break };
+        progress.set_message("waiting until every process knows what is removed");
+        let pause_ms = u64::try_from(resumes_at_ms - SystemClock.now_ms()).unwrap_or(0);
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
     }
     progress.finish_and_clear();
     Ok(report)

@@ -46,6 +46,7 @@ pub fn run(config: Option<&Path>, arguments: ServeArguments) -> Result<ExitCode,
     // Lives until the end, then removes the demo's database.
     let mut _scratch = None;
     if arguments.demo {
+        settings.is_development = true;
         if settings.auth.secret.is_none() {
             settings.auth.secret = Some(random_secret());
         }

@@ -9,7 +9,8 @@ use crate::rollup::recount;
 
 /// Recompute every number from the events and compare; the exit code says whether all agree.
 ///
-/// Reads one unchanging state of the database, so it can run beside a serving process.
+/// Reads one unchanging state of the database, so it can run beside a serving process. Days whose events are no longer
+/// kept are left out.
 #[derive(Debug, clap::Args)]
 pub struct VerifyArguments {}
 
@@ -26,6 +27,9 @@ pub fn run(config: Option<&Path>, _: VerifyArguments) -> Result<ExitCode, Failur
         progress.finish_and_clear();
         for difference in &report.shown {
             println!("{difference}");
+        }
+        if let Some(before) = report.left_out_before {
+            println!("days before {} are left out: their events are no longer kept", recount::date_text(before));
         }
         println!("{} events in {} days, {} differences", report.events, report.days, report.differences);
         database.close().await?;

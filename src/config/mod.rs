@@ -17,6 +17,7 @@ use crate::{
     graphql::DocumentLimits,
     http::{HttpSettings, SocketSettings},
     ingest::IngestLimits,
+    keeping::KeepingSettings,
 };
 
 /// Everything that the service needs to know at start.
@@ -39,6 +40,9 @@ pub struct Settings {
     pub merge_interval: Duration,
     pub live_events_kept: usize,
     pub charts: ChartSettings,
+    pub keeping: KeepingSettings,
+    /// Whether a developer may have everything removed.
+    pub is_development: bool,
 }
 
 /// How tokens are checked, and signed where a secret is at hand.
@@ -113,7 +117,8 @@ pub fn parse(environment: BTreeMap<String, String>, file: Option<&str>, key: Key
     let database = database(&mut reader);
     let auth = auth(&mut reader, key);
     let http = http(&mut reader);
-    let ingest = ingest(&mut reader, http.body_size_bytes_max);
+    let keeping = keeping(&mut reader);
+    let ingest = ingest(&mut reader, http.body_size_bytes_max, keeping);
     let counting = CountingRules { short_songs_count: reader.flag("COUNT_SHORT_SONGS", false) };
     let settings = Settings {
         database,
@@ -131,6 +136,8 @@ pub fn parse(environment: BTreeMap<String, String>, file: Option<&str>, key: Key
         live_events_kept: reader.positive("LIVE_EVENTS_KEPT", 32_768),
         merge_interval: reader.some_seconds("AUDIENCE_MERGE_INTERVAL", Duration::from_secs(30)),
         charts: charts(&mut reader),
+        keeping,
+        is_development: reader.flag("DEVELOPMENT", false),
         auth,
     };
     reader.finish()?;
@@ -239,7 +246,30 @@ fn http(reader: &mut Reader) -> HttpSettings {
     }
 }
 
-fn ingest(reader: &mut Reader, request_size_bytes_max: usize) -> IngestLimits {
+/// Settings that say how long something is kept.
+fn keeping(reader: &mut Reader) -> KeepingSettings {
+    let events = days_kept(reader, "EVENT_RETENTION_DAYS", 2);
+    let by_its_other_name = days_kept(reader, "METRICS_RETENTION_DAYS", 2);
+    if events.zip(by_its_other_name).is_some_and(|(one, other)| one != other) {
+        reader.problem("METRICS_RETENTION_DAYS", "is EVENT_RETENTION_DAYS by another name, which says otherwise");
+    }
+    let quarters = days_kept(reader, "QUARTER_RETENTION_DAYS", 3);
+    let millis = |days: Option<i64>| days.filter(|days| *days > 0).map(|days| days.saturating_mul(DAY_MS));
+    KeepingSettings { events_ms: millis(events.or(by_its_other_name)), quarters_ms: millis(quarters) }
+}
+
+fn days_kept(reader: &mut Reader, name: &str, days_min: i64) -> Option<i64> {
+    let days: Option<i64> = reader.find(name, "a number of days, 0 to keep everything");
+    if days.is_some_and(|days| days != 0 && !(days_min..=DAYS_KEPT_MAX).contains(&days)) {
+        reader.problem(name, &format!("must be 0, to keep everything, or {days_min} to {DAYS_KEPT_MAX} days"));
+    }
+    days
+}
+
+/// A hundred years.
+const DAYS_KEPT_MAX: i64 = 36_500;
+
+fn ingest(reader: &mut Reader, request_size_bytes_max: usize, keeping: KeepingSettings) -> IngestLimits {
     let request_events_max = reader.positive("REQUEST_EVENTS_MAX", 5_000);
     let queue_size_bytes_max = reader.positive("QUEUE_SIZE_MAX", 64 << 20);
     // Each event is rounded up to whole KiB.
@@ -250,13 +280,15 @@ fn ingest(reader: &mut Reader, request_size_bytes_max: usize) -> IngestLimits {
         );
     }
     let horizon_days: i64 = reader.parse("ACCEPT_HORIZON_DAYS", "a number of days, 0 for no horizon", 0);
+    let horizon_ms = (horizon_days > 0).then(|| horizon_days.saturating_mul(DAY_MS));
     IngestLimits {
         accept: AcceptRules {
             event_size_bytes_max: reader.positive("EVENT_SIZE_MAX", 32 << 10),
             id_length_max: reader.positive("ID_LENGTH_MAX", 200),
             properties_depth_max: reader.positive("PROPERTIES_DEPTH_MAX", 16),
             future_tolerance_ms: millis(reader.seconds("FUTURE_TOLERANCE", Duration::from_secs(300))),
-            horizon_ms: (horizon_days > 0).then(|| horizon_days.saturating_mul(DAY_MS)),
+            // What is not kept is not accepted: a retry of it could no longer be recognised.
+            horizon_ms: [horizon_ms, keeping.events_ms].into_iter().flatten().min(),
         },
         request_events_max,
         queue_size_bytes_max,
@@ -342,6 +374,7 @@ mod tests {
                 ("QUEUE_SIZE_MAX", "9"),
                 ("CHART_WEEK_STARTS_ON", "someday"),
                 ("CHART_SETTLE", "604801"),
+                ("QUARTER_RETENTION_DAYS", "2"),
             ]),
             Some("prot = 1\nhost = \"nowhere\""),
             KeyNeed::Required,
@@ -350,8 +383,35 @@ mod tests {
         .unwrap()
         .to_string();
         let named = ["DATABASE_URL", "PORT", "SHUTDOWN_TIMEOUT", "HOST", "JWT_SECRET", "QUEUE_SIZE_MAX", "prot"];
-        for name in named.into_iter().chain(["CHART_WEEK_STARTS_ON", "CHART_SETTLE"]) {
+        for name in named.into_iter().chain(["CHART_WEEK_STARTS_ON", "CHART_SETTLE", "QUARTER_RETENTION_DAYS"]) {
             assert!(problems.contains(name), "{name} is missing in:\n{problems}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_kept_is_not_accepted() {
+        let retained = |variables: &[(&str, &str)]| {
+            let settings = parse(environment(variables), None, KeyNeed::Optional).map_err(|error| error.to_string())?;
+            let days = |millis: Option<i64>| millis.map(|millis| millis / DAY_MS);
+            Ok((days(settings.keeping.events_ms), days(settings.ingest.accept.horizon_ms)))
+        };
+        for (variables, kept_and_accepted) in [
+            (&[][..], (None, None)),
+            (&[("EVENT_RETENTION_DAYS", "0"), ("ACCEPT_HORIZON_DAYS", "9")], (None, Some(9))),
+            (&[("EVENT_RETENTION_DAYS", "30")], (Some(30), Some(30))),
+            (&[("METRICS_RETENTION_DAYS", "30"), ("ACCEPT_HORIZON_DAYS", "60")], (Some(30), Some(30))),
+            (&[("EVENT_RETENTION_DAYS", "30"), ("METRICS_RETENTION_DAYS", "30")], (Some(30), Some(30))),
+            (&[("EVENT_RETENTION_DAYS", "2"), ("ACCEPT_HORIZON_DAYS", "1")], (Some(2), Some(1))),
+        ] {
+            assert_eq!(retained(variables), Ok(kept_and_accepted), "{variables:?}");
+        }
+        for (variables, named) in [
+            (&[("EVENT_RETENTION_DAYS", "1")][..], "EVENT_RETENTION_DAYS: must be 0"),
+            (&[("METRICS_RETENTION_DAYS", "-5")], "METRICS_RETENTION_DAYS: must be 0"),
+            (&[("EVENT_RETENTION_DAYS", "30"), ("METRICS_RETENTION_DAYS", "0")], "by another name"),
+        ] {
+            let problem: Result<(Option<i64>, Option<i64>), String> = retained(variables);
+            assert!(problem.as_ref().is_err_and(|problem| problem.contains(named)), "{variables:?}: {problem:?}");
         }
     }
 

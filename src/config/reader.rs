@@ -74,11 +74,17 @@ impl Reader {
     }
 
     pub fn parse<T: FromStr>(&mut self, name: &str, expected: &str, default: T) -> T {
-        let Some(text) = self.value(name) else { return default };
-        text.trim().parse().unwrap_or_else(|_| {
+        self.find(name, expected).unwrap_or(default)
+    }
+
+    /// What is given; `None` where nothing is, or nothing that can be read.
+    pub fn find<T: FromStr>(&mut self, name: &str, expected: &str) -> Option<T> {
+        let text = self.value(name)?;
+        let parsed = text.trim().parse().ok();
+        if parsed.is_none() {
             self.problem(name, &format!("{text:?} is not {expected}"));
-            default
-        })
+        }
+        parsed
     }
 
     /// A size or a number of things: at least one.

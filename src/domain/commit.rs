@@ -1,8 +1,8 @@
 //! What a commit tells the rest of the process.
 
 use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
 use rustc_hash::FxHashMap;
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     entity::{EntityKind, EntityRef},
+    keeping::Keeping,
     realtime::{Play, PlaysOf},
 };
 
@@ -39,6 +40,8 @@ pub enum Word {
     Commit(CommitWord),
     /// The catalogue, or a merge, has changed: look.
     Catalogue,
+    /// Something of the past is let go of: look.
+    Keeping,
 }
 
 /// What a commit changed.
@@ -62,6 +65,11 @@ impl Word {
     /// Word that the catalogue has changed.
     pub fn of_catalogue() -> String {
         serde_json::to_string(&Self::Catalogue).unwrap_or_default()
+    }
+
+    /// Word that something of the past is let go of.
+    pub fn of_keeping() -> String {
+        serde_json::to_string(&Self::Keeping).unwrap_or_default()
     }
 
     /// Everything that a commit has to tell, in texts of one line.
@@ -124,20 +132,31 @@ impl CommitWord {
 /// Hears of every commit, its own and other processes', after it is durable.
 pub trait CommitObserver: Send + Sync + 'static {
     fn committed(&self, changed: &Changed);
+
+    /// Everything that was ever counted is gone; answers from before must not be given again.
+    fn purged(&self) {}
 }
 
 pub type SharedObserver = Arc<dyn CommitObserver>;
 
-/// When the oldest and the newest counted event happened.
+/// When the oldest and the newest counted event happened, and what of that time is no longer all there.
 #[derive(Debug)]
 pub struct Watermark {
     oldest_ms: AtomicI64,
     newest_ms: AtomicI64,
+    /// How often everything was forgotten.
+    clears: AtomicU64,
+    keeping: RwLock<Keeping>,
 }
 
 impl Default for Watermark {
     fn default() -> Self {
-        Self { oldest_ms: AtomicI64::new(i64::MAX), newest_ms: AtomicI64::new(i64::MIN) }
+        Self {
+            oldest_ms: AtomicI64::new(i64::MAX),
+            newest_ms: AtomicI64::new(i64::MIN),
+            clears: AtomicU64::new(0),
+            keeping: RwLock::default(),
+        }
     }
 }
 
@@ -154,6 +173,27 @@ impl Watermark {
 
     pub fn oldest_ms(&self) -> Option<i64> {
         Some(self.oldest_ms.load(Ordering::Acquire)).filter(|oldest| *oldest < i64::MAX)
+    }
+
+    /// Knows nothing any more.
+    pub fn clear(&self) {
+        self.oldest_ms.store(i64::MAX, Ordering::Release);
+        self.newest_ms.store(i64::MIN, Ordering::Release);
+        self.clears.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whoever reads what is stored looks here before and after: what was read before everything was forgotten is not
+    /// to be remembered.
+    pub fn clears(&self) -> u64 {
+        self.clears.load(Ordering::Acquire)
+    }
+
+    pub fn keeping(&self) -> Keeping {
+        *self.keeping.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn keep(&self, keeping: Keeping) {
+        *self.keeping.write().unwrap_or_else(PoisonError::into_inner) = keeping;
     }
 }
 
@@ -184,7 +224,7 @@ mod tests {
                         }
                     }
                 }
-                Word::Catalogue => panic!("a commit says nothing of the catalogue"),
+                Word::Catalogue | Word::Keeping => panic!("a commit says nothing of these"),
             }
         }
         assert_eq!(heard, told);

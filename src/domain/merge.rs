@@ -108,6 +108,10 @@ impl CommitObserver for WithMembers {
         };
         self.observers.iter().for_each(|observer| observer.committed(widened));
     }
+
+    fn purged(&self) {
+        self.observers.iter().for_each(|observer| observer.purged());
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod error;
 pub mod event;
 pub mod event_filter;
 pub mod folding;
+pub mod keeping;
 pub mod measure;
 pub mod merge;
 pub mod money;

@@ -23,6 +23,8 @@ pub struct Services {
     pub feed: EventFeed,
     pub charts: Charts,
     pub privacy: Privacy,
+    /// Whether what a developer wants to do may be done, however much it destroys.
+    pub is_development: bool,
 }
 
 /// Who asks; absent for an anonymous request.
@@ -36,6 +38,7 @@ pub trait ContextExt {
     fn feed(&self) -> &EventFeed;
     fn charts(&self) -> &Charts;
     fn privacy(&self) -> &Privacy;
+    fn is_development(&self) -> bool;
     fn loader(&self) -> &DataLoader<AnalyticsLoader>;
     fn viewer(&self) -> Option<&Viewer>;
     fn require_viewer(&self) -> Result<&Viewer, ApiError>;
@@ -68,6 +71,10 @@ impl ContextExt for Context<'_> {
 
     fn privacy(&self) -> &Privacy {
         &self.data_unchecked::<Services>().privacy
+    }
+
+    fn is_development(&self) -> bool {
+        self.data_unchecked::<Services>().is_development
     }
 
     fn loader(&self) -> &DataLoader<AnalyticsLoader> {

@@ -8,7 +8,7 @@ use crate::{
     catalogue::CatalogueError,
     db::DbError,
     domain::error::{ErrorKind, INTERNAL_MESSAGE},
-    ingest::{IngestError, committer::error_chain},
+    ingest::{IngestError, PurgeError, committer::error_chain},
 };
 
 /// What a resolver fails with. It has no `Display`, so nothing turns it into a code-less error.
@@ -66,6 +66,16 @@ impl From<Arc<DbError>> for ApiError {
 impl From<IngestError> for ApiError {
     fn from(error: IngestError) -> Self {
         Self::new(error.kind(), error.to_string())
+    }
+}
+
+impl From<PurgeError> for ApiError {
+    fn from(error: PurgeError) -> Self {
+        match error {
+            PurgeError::NotAlone => Self::new(ErrorKind::Conflict, error.to_string()),
+            PurgeError::Stopping => Self::new(ErrorKind::Unavailable, error.to_string()),
+            PurgeError::Database(error) => error.into(),
+        }
     }
 }
 

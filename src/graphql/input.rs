@@ -32,6 +32,17 @@ pub enum WindowInput {
     Between(Span),
 }
 
+/// What `purge` is to remove.
+#[derive(Debug, Clone, InputObject)]
+pub struct PurgeInput {
+    /// The word `purge`, to say that it is meant.
+    pub confirm: String,
+    /// Whether the catalogue goes too: what events told of songs, albums, playlists and artists, what `upsertCatalog`
+    /// said, and merges.
+    #[graphql(default)]
+    pub catalogue: bool,
+}
+
 /// Two instants; the second is not included.
 #[derive(Debug, Clone, InputObject)]
 pub struct Span {

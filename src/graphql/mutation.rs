@@ -7,16 +7,16 @@ use super::{
     context::ContextExt,
     error::ApiError,
     guard::Allow,
-    input::{EntityKind, EventInput},
+    input::{EntityKind, EventInput, PurgeInput},
     object::{
         catalogue::{CatalogResult, MergePayload, UpsertCatalogPayload},
-        event::RecordEventsPayload,
+        event::{PurgePayload, RecordEventsPayload},
         privacy::EraseUserPayload,
         user::require_own,
     },
     scalars::Long,
 };
-use crate::domain::{catalogue::CatalogueEntry, entity::EntityRef};
+use crate::domain::{catalogue::CatalogueEntry, entity::EntityRef, error::ErrorKind};
 
 pub struct Mutation;
 
@@ -96,7 +96,31 @@ impl Mutation {
         ctx.catalogue().unmerge(input.kind.into(), &input.from_id).await?;
         merged(ctx, input.kind, input.from_id).await
     }
+
+    /// Removes every event and all that was counted from them, so that a developer begins anew; what waits to be stored
+    /// at that moment is stored after it. Only while the service runs in development mode (`DEVELOPMENT=true`, or
+    /// `serve --demo`). For admins.
+    #[graphql(guard = "Allow::Admin")]
+    async fn purge(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "That it is meant, and how much.")] input: PurgeInput,
+    ) -> Result<PurgePayload, ApiError> {
+        if !ctx.is_development() {
+            let message = "the service does not run in development mode: it is started with DEVELOPMENT=true or --demo";
+            return Err(ApiError::new(ErrorKind::Forbidden, message));
+        }
+        if input.confirm != PURGE_CONFIRMED {
+            return Err(ApiError::invalid("confirm", format!("must be {PURGE_CONFIRMED:?}: everything will be gone")));
+        }
+        let events = ctx.ingest().purge(input.catalogue).await?;
+        ctx.catalogue().refresh().await?;
+        Ok(PurgePayload { events: Long::of(events) })
+    }
 }
+
+/// What has to be said to have everything removed.
+const PURGE_CONFIRMED: &str = "purge";
 
 async fn merged(ctx: &Context<'_>, kind: EntityKind, from_id: ID) -> Result<MergePayload, ApiError> {
     let entity = EntityRef::new(kind.into(), from_id.0);

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    EventStatus, Ingest, IngestError, IngestLimits, ROOM_UNIT_BYTES, Submission,
+    EventStatus, Ingest, IngestError, IngestLimits, PurgeError, PurgeOrder, ROOM_UNIT_BYTES, Submission,
     credits::KnownCredits,
     known::{KnownFacts, LearnedPeople, NewFacts, PersonNumbers},
     marks::NextMark,
@@ -28,7 +28,7 @@ use crate::{
     db::{
         Database, DbError,
         queries::{
-            audience, catalogue, events, notify,
+            audience, catalogue, events, keeping, leases, notify, purge,
             rollups::{self, MoneyRow, RollupRow},
             versions,
         },
@@ -40,6 +40,7 @@ use crate::{
         counting::CountingRules,
         entity::EntityRef,
         event::{AcceptedEvent, Event, EventKey},
+        keeping::Keeping,
         merge::Merges,
         realtime::PlaysOf,
     },
@@ -59,6 +60,9 @@ const RETRY_FOR: Duration = Duration::from_secs(3);
 /// A statement that never returns is given up after this long.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long jobs do nothing after a purge: longer than any of them can take between reading and writing.
+const PURGE_LEASE_MS: i64 = 300_000;
+
 /// Some tens of microseconds of work.
 const EVENTS_BETWEEN_PAUSES: usize = 64;
 
@@ -76,6 +80,8 @@ pub struct CommitterParts {
     pub realtime: Arc<Realtime>,
     pub observers: Vec<SharedObserver>,
     pub feed: EventFeed,
+    /// Of jobs that write what follows from events, and ask for their lease in every transaction.
+    pub job_leases: &'static [&'static str],
     pub clock: SharedClock,
     pub metrics: Arc<Metrics>,
     /// Marks our own word to other processes, so that we need not listen to ourselves.
@@ -85,8 +91,10 @@ pub struct CommitterParts {
 /// Starts the committer. Once `stop` says so it takes nothing new, stores what is queued, and ends.
 pub fn start(parts: CommitterParts, limits: IngestLimits, stop: watch::Receiver<bool>) -> (Ingest, JoinHandle<()>) {
     let (queue, waiting) = mpsc::unbounded_channel();
+    let (purges, purging) = mpsc::channel(1);
     let room = Arc::new(Semaphore::new(limits.queue_size_bytes_max / ROOM_UNIT_BYTES));
-    let ingest = Ingest { queue, room, limits, clock: parts.clock.clone(), metrics: parts.metrics.clone() };
+    let (watermark, clock, metrics) = (parts.watermark.clone(), parts.clock.clone(), parts.metrics.clone());
+    let ingest = Ingest { queue, purges, room, limits, watermark, clock, metrics };
     let committer = Committer {
         parts,
         known_facts: KnownFacts::default(),
@@ -98,7 +106,7 @@ pub fn start(parts: CommitterParts, limits: IngestLimits, stop: watch::Receiver<
         partitions: Partitions::default(),
         expects_known: false,
     };
-    (ingest, tokio::spawn(committer.run(waiting, stop)))
+    (ingest, tokio::spawn(committer.run(waiting, purging, stop)))
 }
 
 struct Committer {
@@ -145,18 +153,32 @@ struct Committed {
 }
 
 impl Committer {
-    async fn run(mut self, mut waiting: mpsc::UnboundedReceiver<Submission>, mut stop: watch::Receiver<bool>) {
+    async fn run(
+        mut self,
+        mut waiting: mpsc::UnboundedReceiver<Submission>,
+        mut purging: mpsc::Receiver<PurgeOrder>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let mut answered = 0;
         loop {
-            let first = tokio::select! {
+            let next = tokio::select! {
                 biased;
-                first = waiting.recv() => first,
+                Some(order) = purging.recv() => Err(order),
+                first = waiting.recv() => Ok(first),
                 _ = stop.wait_for(|stop| *stop), if !waiting.is_closed() => {
                     waiting.close();
                     continue;
                 }
             };
-            let Some(first) = first else { return };
+            let first = match next {
+                Ok(Some(first)) => first,
+                Ok(None) => return,
+                Err(PurgeOrder { and_catalogue, reply }) => {
+                    // Whoever asked may have gone; what is removed stays removed.
+                    let _ = reply.send(self.purge(and_catalogue).await);
+                    continue;
+                }
+            };
             // Listeners that wait to be merged are held in memory. Where they come faster than they are merged,
             // events wait in the queue instead, whose size is limited; but never for a merge that does not come.
             let _ = tokio::time::timeout(MERGE_WAIT, self.parts.open_audience.has_room()).await;
@@ -360,6 +382,51 @@ impl Committer {
             money_rows: deltas.money_rows(),
             rollup_rows: deltas.rollup_rows(),
         }
+    }
+
+    /// Removes everything. Nothing is written meanwhile: this is the one task that stores events, other processes are
+    /// turned down, and jobs lose their leases, so that nothing which they had read is written any more.
+    async fn purge(&mut self, and_catalogue: bool) -> Result<u64, PurgeError> {
+        let (database, now_ms) = (&self.parts.database, self.parts.clock.now_ms());
+        if leases::is_any_held(database.writer(), leases::WRITER_SLOT, &self.parts.process_id, now_ms).await? {
+            return Err(PurgeError::NotAlone);
+        }
+        let txn = database.begin_write().await?;
+        for lease in self.parts.job_leases {
+            leases::seize(&txn, lease, "purge", now_ms + PURGE_LEASE_MS).await?;
+        }
+        rollups::lock_against_writers(&txn).await?;
+        let events = purge::delete_all(&txn, and_catalogue).await?;
+        keeping::put(&txn, &Keeping::default()).await?;
+        for version in [versions::CATALOGUE, versions::MERGES] {
+            versions::raise(&txn, version).await?;
+        }
+        // In nobody's name, so that this process hears it too.
+        notify::notify(&txn, "purge", &[Word::of_catalogue()]).await?;
+        let purged = self.parts.realtime.commit_purge(txn).await;
+        // Whatever came of it: what is known is what is stored.
+        self.begin_anew().await?;
+        Ok(purged.map(|()| events)?)
+    }
+
+    async fn begin_anew(&mut self) -> Result<(), DbError> {
+        self.known_facts = KnownFacts::default();
+        self.known_credits = KnownCredits::default();
+        self.person_numbers = PersonNumbers::default();
+        self.partitions = Partitions::default();
+        let (database, watermark) = (&self.parts.database, &self.parts.watermark);
+        self.parts.open_audience.begin_anew(database).await?;
+        let (keeping, extent) = keeping::find_counted(database.reader()).await?;
+        watermark.clear();
+        watermark.keep(keeping);
+        if let Some(extent) = extent {
+            watermark.extend(extent);
+        }
+        for observer in &self.parts.observers {
+            observer.purged();
+            observer.committed(&Changed::Everything { within: None });
+        }
+        Ok(())
     }
 
     fn after_commit(&mut self, committed: Committed) -> Vec<EventStatus> {

@@ -13,11 +13,13 @@ pub mod decode;
 pub mod fields;
 mod known;
 mod marks;
-mod partitions;
+pub mod partitions;
 
 use crate::{
+    db::DbError,
     domain::{
         clock::SharedClock,
+        commit::Watermark,
         error::ErrorKind,
         event::{AcceptRules, AcceptedEvent, NewEvent, Rejection},
     },
@@ -59,6 +61,23 @@ impl IngestError {
             Self::Failed => ErrorKind::Internal,
         }
     }
+}
+
+/// Why nothing was purged.
+#[derive(Debug, thiserror::Error)]
+pub enum PurgeError {
+    #[error("another process works on this database; stop it and try again")]
+    NotAlone,
+    #[error("the service is stopping")]
+    Stopping,
+    #[error("not everything could be removed, so nothing was")]
+    Database(#[from] DbError),
+}
+
+/// Asks the committer to remove everything.
+struct PurgeOrder {
+    and_catalogue: bool,
+    reply: oneshot::Sender<Result<u64, PurgeError>>,
 }
 
 /// What became of an event.
@@ -112,8 +131,10 @@ const ROOM_UNIT_BYTES: usize = 1_024;
 #[derive(Clone)]
 pub struct Ingest {
     queue: mpsc::UnboundedSender<Submission>,
+    purges: mpsc::Sender<PurgeOrder>,
     room: Arc<Semaphore>,
     limits: IngestLimits,
+    watermark: Arc<Watermark>,
     clock: SharedClock,
     metrics: Arc<Metrics>,
 }
@@ -143,12 +164,13 @@ impl Ingest {
             return Err(IngestError::TooManyEvents { count, limit: self.limits.request_events_max });
         }
         let now_ms = self.clock.now_ms();
+        let rules = self.accept_rules(now_ms);
         let mut results = Vec::with_capacity(count);
         let mut accepted = Vec::with_capacity(count);
         let mut room = 0;
         for decoded in decoded {
             let size_bytes = decoded.as_ref().map_or(0, |event| event.size_bytes);
-            match decoded.and_then(|event| event.accept(source, now_ms, &self.limits.accept)) {
+            match decoded.and_then(|event| event.accept(source, now_ms, &rules)) {
                 Ok(event) => {
                     results.push(EventResult::acceptable(event.event.event_id.clone()));
                     accepted.push(event);
@@ -163,6 +185,23 @@ impl Ingest {
             result.decide(status);
         }
         Ok(results)
+    }
+
+    /// Removes every event and all that follows from them, and the catalogue if asked; returns how many events there
+    /// were. What waits to be stored is stored after that.
+    pub async fn purge(&self, and_catalogue: bool) -> Result<u64, PurgeError> {
+        let (reply, outcome) = oneshot::channel();
+        let order = PurgeOrder { and_catalogue, reply };
+        self.purges.send(order).await.map_err(|_| PurgeError::Stopping)?;
+        outcome.await.map_err(|_| PurgeError::Stopping)?
+    }
+
+    /// What is accepted now: nothing of days whose events may be removed already, whatever removed them, for a retry of
+    /// one would count twice.
+    fn accept_rules(&self, now_ms: i64) -> AcceptRules {
+        let kept_ms = self.watermark.keeping().sealed_before_ms.map(|before_ms| now_ms - before_ms);
+        let horizon_ms = [self.limits.accept.horizon_ms, kept_ms].into_iter().flatten().min();
+        AcceptRules { horizon_ms, ..self.limits.accept }
     }
 
     async fn commit(&self, events: Vec<AcceptedEvent>, room: usize) -> Result<Vec<EventStatus>, IngestError> {

@@ -34,7 +34,7 @@ impl Partitions {
         }
         let months: HashSet<NaiveDate> = instants_ms.filter_map(month_of).collect();
         for month in months.difference(&self.made).copied().collect::<Vec<_>>() {
-            let name = format!("event_{:04}_{:02}", month.year(), month.month());
+            let name = name_of(month);
             let next = month + Months::new(1);
             let txn = database.begin_write().await?;
             events::create_partition(&txn, &name, start_ms(month), start_ms(next)).await?;
@@ -43,6 +43,17 @@ impl Partitions {
         }
         Ok(())
     }
+}
+
+fn name_of(month: NaiveDate) -> String {
+    format!("event_{:04}_{:02}", month.year(), month.month())
+}
+
+/// When the month of a partition of this name ends; `None` where it is not one of ours.
+pub fn end_ms(name: &str) -> Option<i64> {
+    let (year, month) = name.strip_prefix("event_")?.split_once('_')?;
+    let month = NaiveDate::from_ymd_opt(year.parse().ok()?, month.parse().ok()?, 1)?;
+    (name_of(month) == name).then(|| start_ms(month + Months::new(1)))
 }
 
 fn month_of(at_ms: i64) -> Option<NaiveDate> {

@@ -97,6 +97,19 @@ impl Realtime {
         committed
     }
 
+    /// Commits a transaction that leaves no event behind, and forgets the hour.
+    pub async fn commit_purge(&self, txn: Transaction) -> Result<(), DbError> {
+        let _one_step = self.commits.lock().await;
+        let committed = txn.commit().await;
+        if committed.is_ok() {
+            let serving = Arc::new(Began { memory: Memory::default(), seen: Seen::default() });
+            // It holds all that there is.
+            serving.memory.is_recovered.store(true, Ordering::Release);
+            *self.memories.write().unwrap_or_else(PoisonError::into_inner) = Memories { serving, successor: None };
+        }
+        committed
+    }
+
     /// Takes in what another process's transaction played.
     pub fn hear(&self, transaction: u64, plays: &[PlaysOf]) {
         for began in self.memories().filter(|began| !began.seen.sees(transaction)) {
@@ -156,7 +169,15 @@ impl Realtime {
             return self.failed(&error);
         }
         began.memory.is_recovered.store(true, Ordering::Release);
-        *self.memories.write().unwrap_or_else(PoisonError::into_inner) = Memories { serving: began, successor: None };
+        let mut memories = self.memories.write().unwrap_or_else(PoisonError::into_inner);
+        // Unless what it was filled with is gone.
+        if [Some(&memories.serving), memories.successor.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|of| Arc::ptr_eq(of, &began))
+        {
+            *memories = Memories { serving: began, successor: None };
+        }
         tokio::time::Instant::now()
     }
 

@@ -28,6 +28,8 @@ pub struct Report {
     pub events: u64,
     pub days: u64,
     pub differences: u64,
+    /// Days before this one were left out: their events are no longer all there.
+    pub left_out_before: Option<i64>,
     /// The first differences, in words.
     pub shown: Vec<String>,
 }

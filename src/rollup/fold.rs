@@ -1,11 +1,17 @@
-//! Folds closed days into writer slot 0: what several processes counted side by side becomes one row.
+//! Makes rows fewer: what several processes counted side by side becomes the row of writer slot 0, and of days long
+//! past the quarter-hours of an hour become the row of its first one.
 //!
-//! Reads sum over slots, so nothing depends on it; it keeps rows as few as one writer would leave.
+//! Reads sum over slots and over all quarter-hours of an hour, so nothing depends on how far it is.
+
+use std::ops::Range;
 
 use crate::{
     db::{
-        Database, DbError,
-        queries::{leases, rollups},
+        Database, DbError, Transaction,
+        queries::{
+            leases,
+            rollups::{self, Apart, MoneyRow, RollupRow},
+        },
     },
     domain::{
         entity::EntityKind,
@@ -32,25 +38,44 @@ pub async fn fold_closed_days(database: &Database, holder: &str, now_ms: i64) ->
     for day in (1..=DAYS_BACK).rev().map(|back| end - back * DAY_MS) {
         let whole_day = day..day + DAY_MS;
         // Rows of days go last: while there are any, there may be rows of quarter-hours.
-        if !rollups::has_other_slots(database.writer(), Grain::Day, &whole_day).await? {
+        if !rollups::has_apart(database.writer(), Apart::BySlot, Grain::Day, &whole_day).await? {
             continue;
         }
-        let hours = (0..24).map(|hour| (Grain::Quarter, day + hour * HOUR_MS..day + (hour + 1) * HOUR_MS));
-        for (grain, buckets) in hours.chain([(Grain::Day, whole_day)]) {
+        for (grain, buckets) in hours_of(day).map(|hour| (Grain::Quarter, hour)).chain([(Grain::Day, whole_day)]) {
             for kind in EntityKind::STORED {
                 let txn = database.begin_write().await?;
                 if !leases::try_acquire(&txn, LEASE, holder, now_ms, LEASE_MS).await? {
                     return Ok(moved);
                 }
-                let money = rollups::take_money_of_other_slots(&txn, grain, &buckets, kind).await?;
-                let counters = rollups::take_other_slots(&txn, grain, &buckets, kind).await?;
-                moved += (money.len() + counters.len()) as u64;
-                rollups::apply_money_deltas(&txn, 0, &money).await?;
-                rollups::apply_deltas(&txn, 0, &counters).await?;
+                moved += gather(&txn, Apart::BySlot, grain, &buckets, kind).await?;
                 txn.commit().await?;
             }
         }
     }
     leases::release(database.writer(), LEASE, holder).await?;
+    Ok(moved)
+}
+
+pub fn hours_of(day: i64) -> impl Iterator<Item = Range<i64>> {
+    (0..24).map(move |hour| day + hour * HOUR_MS..day + (hour + 1) * HOUR_MS)
+}
+
+/// Makes one row in slot 0 of each bucket's rows, or of all rows of the buckets; returns how many were moved.
+pub async fn gather(
+    txn: &Transaction,
+    apart: Apart,
+    grain: Grain,
+    buckets: &Range<i64>,
+    kind: EntityKind,
+) -> Result<u64, DbError> {
+    let mut money = rollups::take_money_apart(txn, apart, grain, buckets, kind).await?;
+    let mut counters = rollups::take_apart(txn, apart, grain, buckets, kind).await?;
+    let moved = (money.len() + counters.len()) as u64;
+    if apart == Apart::ByBucket {
+        money = rollups::summed_money(money.into_iter().map(|row| MoneyRow { bucket: buckets.start, ..row }));
+        counters = rollups::summed_counters(counters.into_iter().map(|row| RollupRow { bucket: buckets.start, ..row }));
+    }
+    rollups::apply_money_deltas(txn, 0, &money).await?;
+    rollups::apply_deltas(txn, 0, &counters).await?;
     Ok(moved)
 }

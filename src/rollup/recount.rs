@@ -28,7 +28,7 @@ use crate::{
         Connection, Database, DbError, Transaction,
         queries::{
             audience::{self, DayRow, MarketRow},
-            events, leases,
+            events, keeping, leases,
             rollups::{self, MoneyRow, RollupRow},
             trails,
         },
@@ -38,10 +38,13 @@ use crate::{
         counting::{Counters, CountingRules, MoneyCounters},
         entity::{EntityKind, EntityRef},
         event::EventKey,
+        keeping::Keeping,
         window::{DAY_MS, Grain},
     },
 };
 
+/// Before any day.
+const BEGINNING: i64 = i64::MIN / 2;
 /// Events read at once; bounds memory whatever a day holds.
 const EVENTS_AT_ONCE: u64 = 10_000;
 
@@ -97,7 +100,12 @@ impl People {
     }
 }
 
-async fn recount_day<C: Connection>(conn: &C, day: i64, rules: &CountingRules) -> Result<Recount, DbError> {
+async fn recount_day<C: Connection>(
+    conn: &C,
+    day: i64,
+    rules: &CountingRules,
+    keeping: &Keeping,
+) -> Result<Recount, DbError> {
     // Of no committer: these facts are folded here and now.
     const MARK: Mark = Mark { block: 0, number: 0 };
 
@@ -111,10 +119,12 @@ async fn recount_day<C: Connection>(conn: &C, day: i64, rules: &CountingRules) -
         let mut deltas = Deltas::default();
         add_stored(conn, &events, rules, &mut deltas).await?;
         for row in deltas.rollup_rows() {
-            recount.counters.entry((row.grain, row.bucket, row.entity)).or_default().add(&row.counters);
+            let bucket = keeping.bucket_of(row.grain, row.bucket);
+            recount.counters.entry((row.grain, bucket, row.entity)).or_default().add(&row.counters);
         }
         for row in deltas.money_rows() {
-            recount.money.entry((row.grain, row.bucket, row.entity, row.currency)).or_default().add(&row.money);
+            let bucket = keeping.bucket_of(row.grain, row.bucket);
+            recount.money.entry((row.grain, bucket, row.entity, row.currency)).or_default().add(&row.money);
         }
         if let Some(facts) = deltas.segment() {
             let segment = Segment::open(MARK, facts).map_err(|_| DbError::Corrupt("facts written just now"))?;
@@ -123,24 +133,30 @@ async fn recount_day<C: Connection>(conn: &C, day: i64, rules: &CountingRules) -
     }
 }
 
-/// Compares everything stored with a recount, in one snapshot of the database.
+/// Compares everything stored with a recount, in one snapshot of the database; days whose events are no longer all
+/// there are left out, and of days that are kept by hours, hours are compared.
 pub async fn verify(database: &Database, rules: &CountingRules, on_day: impl Fn(String)) -> Result<Report, DbError> {
     let snapshot = database.begin_snapshot().await?;
-    let mut report = Report::default();
+    let keeping = keeping::find(&snapshot).await?;
+    let mut report = Report { left_out_before: keeping.sealed_before_ms, ..Report::default() };
     let waiting = audience::list_marks(&snapshot).await?;
     let mut open = Vec::new();
     for (at, facts) in audience::list_segments(&snapshot, &waiting).await? {
         open.push(open_segment(at, facts)?);
     }
     let open_days: BTreeSet<i64> = open.iter().flat_map(days_of).collect();
-    let mut from = i64::MIN / 2;
+    let mut from = keeping.sealed_before_ms.unwrap_or(BEGINNING);
     while let Some(day) = find_next_day(&snapshot, from, &open_days).await? {
         on_day(date_text(day));
-        let recount = recount_day(&snapshot, day, rules).await?;
+        let recount = recount_day(&snapshot, day, rules, &keeping).await?;
         report.days += 1;
         report.events += recount.events;
-        compare_counters(&mut report, recount.counters, rollups::list_day(&snapshot, day).await?);
-        compare_money(&mut report, recount.money, rollups::list_money_day(&snapshot, day).await?);
+        let mut counters = rollups::list_day(&snapshot, day).await?;
+        counters.iter_mut().for_each(|row| row.bucket = keeping.bucket_of(row.grain, row.bucket));
+        compare_counters(&mut report, recount.counters, rollups::summed_counters(counters));
+        let mut money = rollups::list_money_day(&snapshot, day).await?;
+        money.iter_mut().for_each(|row| row.bucket = keeping.bucket_of(row.grain, row.bucket));
+        compare_money(&mut report, recount.money, rollups::summed_money(money));
         let mut stored = stored_people(&snapshot, day, &open, &mut report).await?;
         let mut people = recount.people;
         compare_trails(&mut report, day, take(&mut people.trails), take(&mut stored.trails));
@@ -212,24 +228,61 @@ async fn find_next_day<C: Connection>(conn: &C, from: i64, open_days: &BTreeSet<
     Ok([event, rollup, stored, trail, open].into_iter().flatten().min())
 }
 
-/// Replaces every number by a recount, day by day; returns how many days.
+/// Why numbers could not be recounted.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    #[error(
+        "the days from {} to {} cannot be rebuilt: their events are no longer kept",
+        date_text(*.first),
+        date_text(*.before - DAY_MS)
+    )]
+    Sealed {
+        /// The first of them with any number.
+        first: i64,
+        /// The day after the last.
+        before: i64,
+        /// Whether there are days that can be.
+        is_any_kept: bool,
+    },
+    #[error(transparent)]
+    Database(#[from] DbError),
+}
+
+/// Which days are to be rebuilt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Days {
+    /// All; nothing is done where the events of some are no longer all there.
+    All,
+    /// Those whose events are all there.
+    Kept,
+}
+
+/// Replaces numbers by a recount, day by day; returns how many days.
 ///
 /// Writers are kept out of the rollups while a day is swapped: what they had committed is recounted,
-/// what they commit later comes on top.
+/// what they commit later comes on top. No day is sealed meanwhile.
 pub async fn rebuild(
     database: &Database,
     rules: &CountingRules,
     clock: &dyn Clock,
+    which: Days,
     on_day: impl Fn(String),
-) -> Result<u64, DbError> {
+) -> Result<u64, RebuildError> {
     let holder = uuid::Uuid::new_v4().to_string();
-    let mut days = 0;
-    let mut from = i64::MIN / 2;
     let nothing_open = BTreeSet::new();
+    let mut from = require_kept(database, which).await?;
+    let mut days = 0;
     while let Some(day) = find_next_day(database.reader(), from, &nothing_open).await? {
         on_day(date_text(day));
         let now_ms = clock.now_ms();
         let txn = database.begin_write().await?;
+        let keeping = keeping::lock(&txn).await?;
+        if keeping.is_sealed(day) {
+            // Just now: what is stored of it is what it was.
+            txn.rollback().await?;
+            from = day + DAY_MS;
+            continue;
+        }
         // Whoever merges listener sets reads and writes them: only one of us at a time.
         if !leases::try_acquire(&txn, merge::LEASE, &holder, now_ms, 0).await? {
             txn.rollback().await?;
@@ -239,7 +292,7 @@ pub async fn rebuild(
         rollups::lock_against_writers(&txn).await?;
         // Everything committed so far is in the log: the new days hold all segments that wait.
         let held = merge::waiting_marks(&audience::list_marks(&txn).await?);
-        let recount = recount_day(&txn, day, rules).await?;
+        let recount = recount_day(&txn, day, rules, &keeping).await?;
         rollups::delete_day(&txn, day).await?;
         rollups::apply_money_deltas(&txn, 0, &money_rows(recount.money)).await?;
         rollups::apply_deltas(&txn, 0, &counter_rows(recount.counters)).await?;
@@ -256,6 +309,19 @@ pub async fn rebuild(
         from = day + DAY_MS;
     }
     Ok(days)
+}
+
+/// Where a rebuild begins.
+async fn require_kept(database: &Database, which: Days) -> Result<i64, RebuildError> {
+    let reader = database.reader();
+    let Some(before) = keeping::find(reader).await?.sealed_before_ms else { return Ok(BEGINNING) };
+    let nothing_open = BTreeSet::new();
+    let first = find_next_day(reader, BEGINNING, &nothing_open).await?.filter(|first| *first < before);
+    let is_any_kept = find_next_day(reader, before, &nothing_open).await?.is_some();
+    match first {
+        Some(first) if which == Days::All || !is_any_kept => Err(RebuildError::Sealed { first, before, is_any_kept }),
+        _ => Ok(before),
+    }
 }
 
 fn counter_rows(counters: CounterSums) -> Vec<RollupRow> {

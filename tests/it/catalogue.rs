@@ -211,7 +211,8 @@ on_every_database!(every_main_artist_gets_the_whole_stream_and_featured_ones_apa
     app.merge_audience().await;
     app.verify().await;
     let rules = Default::default();
-    backbeat::rollup::recount::rebuild(&app.core.database, &rules, &*app.core.clock, |_| {}).await.unwrap();
+    let which = backbeat::rollup::recount::Days::All;
+    backbeat::rollup::recount::rebuild(&app.core.database, &rules, &*app.core.clock, which, |_| {}).await.unwrap();
     assert_eq!(number(&app, "artist", "a", "streams").await, 3);
     assert_eq!(featured(&app, "f", "streams").await, 3);
     assert_eq!(number(&app, "artist", "a", "listeners { value }").await, 2);

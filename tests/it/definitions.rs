@@ -32,6 +32,7 @@ const NOT_METRICS: &[&str] = &[
     "LiveRanking.sequence",
     "LiveRealtime.sequence",
     "Money.amount",
+    "PurgePayload.events",
     "Rank.of",
     "Rank.previousPosition",
     "RankedAlbum.position",

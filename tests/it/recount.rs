@@ -24,7 +24,8 @@ async fn verify(app: &App) -> Report {
 }
 
 async fn rebuild(app: &App) -> u64 {
-    recount::rebuild(&app.core.database, &Default::default(), &*app.core.clock, |_| {}).await.unwrap()
+    let which = recount::Days::All;
+    recount::rebuild(&app.core.database, &Default::default(), &*app.core.clock, which, |_| {}).await.unwrap()
 }
 
 /// Runs a statement beside the service; returns how many rows it changed.

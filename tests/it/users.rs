@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use backbeat::rollup::recount;
 use chrono::{DateTime, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -263,7 +264,7 @@ on_every_database!(a_user_takes_everything_along_and_is_gone, |database| {
     }
     connection.close().await.unwrap();
     let app = App::start_with(&database, Options::at(T0)).await;
-    backbeat::rollup::recount::rebuild(&app.core.database, &Default::default(), &*app.core.clock, |_| {})
+    recount::rebuild(&app.core.database, &Default::default(), &*app.core.clock, recount::Days::All, |_| {})
         .await
         .unwrap();
     app.verify().await;

@@ -70,6 +70,13 @@ impl RankingCache {
         self.walked.get(&id).await
     }
 
+    /// Gives nothing again.
+    pub fn clear(&self) {
+        self.note_commit();
+        self.cache.invalidate_all();
+        self.walked.invalidate_all();
+    }
+
     pub fn note_commit(&self) {
         self.commits.fetch_add(1, Ordering::AcqRel);
     }

@@ -277,4 +277,11 @@ impl CommitObserver for Analytics {
         self.leaders.note(changed);
         self.rankings.note_commit();
     }
+
+    fn purged(&self) {
+        self.leaders.note(&Changed::Everything { within: None });
+        self.rankings.clear();
+        self.trending.invalidate_all();
+        self.platform_markets.invalidate_all();
+    }
 }

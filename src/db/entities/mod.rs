@@ -2,6 +2,7 @@
 
 pub mod album;
 pub mod artist;
+pub mod keeping;
 pub mod lease;
 pub mod playlist;
 pub mod sequence_block;

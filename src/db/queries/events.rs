@@ -64,13 +64,14 @@ async fn find_known<C: ConnectionTrait>(conn: &C, keys: &[EventKey]) -> Result<V
          WHERE event.occurred_at_ms = key.at AND event.event_hash = key.hash",
     );
     let rows = conn.query_all_raw(sql.build(conn)).await?;
-    rows.iter()
-        .map(|row| {
-            let hash: Vec<u8> = row.try_get_by_index(1)?;
-            let hash = hash.try_into().map_err(|_| DbError::Corrupt("an event's hash is not 16 bytes"))?;
-            Ok((EventKey { occurred_at_ms: row.try_get_by_index(0)?, hash }, row.try_get_by_index(2)?))
-        })
-        .collect()
+    rows.iter().map(|row| Ok((key(row)?, row.try_get_by_index(2)?))).collect()
+}
+
+/// Of a row that begins with it.
+fn key(row: &QueryResult) -> Result<EventKey, DbError> {
+    let hash: Vec<u8> = row.try_get_by_index(1)?;
+    let hash = hash.try_into().map_err(|_| DbError::Corrupt("an event's hash is not 16 bytes"))?;
+    Ok(EventKey { occurred_at_ms: row.try_get_by_index(0)?, hash })
 }
 
 fn bind(event: &Event, arguments: &mut Arguments) {
@@ -131,11 +132,9 @@ pub async fn list_between<C: ConnectionTrait>(
 }
 
 pub(super) fn event(row: &QueryResult) -> Result<Event, DbError> {
-    let hash: Vec<u8> = row.try_get_by_index(1)?;
-    let hash = hash.try_into().map_err(|_| DbError::Corrupt("an event's hash is not 16 bytes"))?;
     let id = |index| row.try_get_by_index::<Option<String>>(index).map(|id| id.map(Arc::from));
     Ok(Event {
-        key: EventKey { occurred_at_ms: row.try_get_by_index(0)?, hash },
+        key: key(row)?,
         content_hash: row.try_get_by_index(2)?,
         received_at_ms: row.try_get_by_index(3)?,
         source: row.try_get_by_index::<String>(4)?.into(),
@@ -226,5 +225,63 @@ pub async fn create_partition(txn: &Transaction, name: &str, from_ms: i64, to_ms
         "CREATE TABLE IF NOT EXISTS \"{name}\" PARTITION OF event FOR VALUES FROM ('{from_ms}') TO ('{to_ms}')"
     );
     txn.execute_unprepared(&sql).await?;
+    Ok(())
+}
+
+/// When the oldest and the newest event before `before_ms` happened; `None` where there is none.
+pub async fn find_extent_before<C: ConnectionTrait>(conn: &C, before_ms: i64) -> Result<Option<Extent>, DbError> {
+    let mut sql = SqlBuilder::new(conn, "SELECT (SELECT MIN(occurred_at_ms) FROM event WHERE occurred_at_ms < ");
+    sql.bind(before_ms).push("), (SELECT MAX(occurred_at_ms) FROM event WHERE occurred_at_ms < ");
+    sql.bind(before_ms).push(")");
+    let Some(row) = conn.query_one_raw(sql.build(conn)).await? else { return Ok(None) };
+    let oldest: Option<i64> = row.try_get_by_index(0)?;
+    let extent = oldest.zip(row.try_get_by_index(1)?);
+    Ok(extent.map(|(oldest_ms, newest_ms)| Extent { oldest_ms, newest_ms }))
+}
+
+/// Removes the oldest events before `before_ms`, from a key on; returns how many, and the key of the next one, `None` where
+/// there is no more.
+pub async fn delete_oldest<C: ConnectionTrait>(
+    conn: &C,
+    from: Option<EventKey>,
+    before_ms: i64,
+    limit: u64,
+) -> Result<(u64, Option<EventKey>), DbError> {
+    let mut sql = SqlBuilder::new(conn, "SELECT occurred_at_ms, event_hash FROM event");
+    push_stretch(&mut sql, from, before_ms);
+    sql.push(" ORDER BY occurred_at_ms, event_hash LIMIT 1 OFFSET ").bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    let next = conn.query_one_raw(sql.build(conn)).await?.map(|row| key(&row)).transpose()?;
+    let mut sql = SqlBuilder::new(conn, "DELETE FROM event");
+    push_stretch(&mut sql, from, before_ms);
+    if let Some(next) = next {
+        sql.push(" AND (occurred_at_ms, event_hash) < (").bind(next.occurred_at_ms);
+        sql.push(", ").bind(next.hash.to_vec()).push(")");
+    }
+    Ok((conn.execute_raw(sql.build(conn)).await?.rows_affected(), next))
+}
+
+fn push_stretch(sql: &mut SqlBuilder, from: Option<EventKey>, before_ms: i64) {
+    sql.push(" WHERE occurred_at_ms < ").bind(before_ms);
+    if let Some(from) = from {
+        // What was removed before is not looked through again.
+        sql.push(" AND (occurred_at_ms, event_hash) >= (").bind(from.occurred_at_ms);
+        sql.push(", ").bind(from.hash.to_vec()).push(")");
+    }
+}
+
+/// The names of the log's partitions, where it is cut into any.
+pub async fn list_partitions<C: ConnectionTrait>(conn: &C) -> Result<Vec<String>, DbError> {
+    let sql = "SELECT relname::text FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid \
+               WHERE inhparent = 'event'::regclass ORDER BY relname";
+    let rows = conn.query_all_raw(statement(conn, sql, vec![])).await?;
+    rows.iter().map(|row| Ok(row.try_get_by_index(0)?)).collect()
+}
+
+/// Removes a partition with all that is in it; fails where somebody reads the log for longer than a moment, for
+/// whoever comes after us would wait for them, too.
+pub async fn drop_partition(txn: &Transaction, name: &str) -> Result<(), DbError> {
+    txn.execute_unprepared("SET LOCAL lock_timeout = '500ms'").await?;
+    // The name is one that the database told; DDL takes no parameters.
+    txn.execute_unprepared(&format!("DROP TABLE \"{name}\"")).await?;
     Ok(())
 }

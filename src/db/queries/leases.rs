@@ -7,7 +7,10 @@ use sea_orm::{
     sea_query::{Expr, OnConflict},
 };
 
-use crate::db::{DbError, entities::lease};
+use crate::db::{DbError, Transaction, entities::lease};
+
+/// What the leases of writer slots begin with: each is held by a process that stores events.
+pub const WRITER_SLOT: &str = "writer-slot-";
 
 /// Takes or renews a lease; false while somebody else holds it. Inside a transaction this also locks
 /// the lease's row until the end.
@@ -34,6 +37,32 @@ pub async fn try_acquire<C: ConnectionTrait>(
         .exec(conn)
         .await?;
     Ok(taken.rows_affected == 1)
+}
+
+/// Takes a lease from whoever holds it. They find out in the transaction in which they next do something under it.
+pub async fn seize(txn: &Transaction, name: &str, holder: &str, until_ms: i64) -> Result<(), DbError> {
+    let taken =
+        lease::ActiveModel { name: Set(name.to_owned()), holder: Set(holder.to_owned()), expires_at_ms: Set(until_ms) };
+    let columns = [lease::Column::Holder, lease::Column::ExpiresAtMs];
+    lease::Entity::insert(taken)
+        .on_conflict(OnConflict::column(lease::Column::Name).update_columns(columns).to_owned())
+        .exec_without_returning(txn)
+        .await?;
+    Ok(())
+}
+
+/// Whether anybody else holds a lease whose name begins so.
+pub async fn is_any_held<C: ConnectionTrait>(
+    conn: &C,
+    prefix: &str,
+    holder: &str,
+    now_ms: i64,
+) -> Result<bool, DbError> {
+    let others = lease::Entity::find()
+        .filter(lease::Column::Name.starts_with(prefix))
+        .filter(lease::Column::Holder.ne(holder))
+        .filter(lease::Column::ExpiresAtMs.gte(now_ms));
+    Ok(others.one(conn).await?.is_some())
 }
 
 /// Lets go of a lease, if it is still ours.

@@ -293,7 +293,7 @@ pub async fn list_day<C: ConnectionTrait>(conn: &C, day: i64) -> Result<Vec<Roll
         push_buckets(&mut sql, grain, &(day..day + Grain::Day.length_ms()));
         rows.extend(conn.query_all_raw(sql.build(conn)).await?);
     }
-    summed_counters(rows)
+    read_counters(&rows)
 }
 
 /// Every money row of one UTC day, both grains, summed over slots.
@@ -304,19 +304,30 @@ pub async fn list_money_day<C: ConnectionTrait>(conn: &C, day: i64) -> Result<Ve
         push_buckets(&mut sql, grain, &(day..day + Grain::Day.length_ms()));
         rows.extend(conn.query_all_raw(sql.build(conn)).await?);
     }
-    summed_money(rows)
+    read_money(&rows)
 }
 
-/// Whether slots other than 0 hold counters or money in these buckets.
-pub async fn has_other_slots<C: ConnectionTrait>(
+/// Which rows stand apart though they could be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Apart {
+    /// Those of slots other than 0.
+    BySlot,
+    /// All but those of slot 0 in the first of the buckets.
+    ByBucket,
+}
+
+/// Whether counters or money stand apart in these buckets.
+pub async fn has_apart<C: ConnectionTrait>(
     conn: &C,
+    apart: Apart,
     grain: Grain,
     buckets: &Range<i64>,
 ) -> Result<bool, DbError> {
     for table in ["rollup", "money_rollup"] {
         let mut sql = SqlBuilder::new(conn, &format!("SELECT 1 FROM {table}"));
         push_buckets(&mut sql, grain, buckets);
-        sql.push(" AND slot <> 0 LIMIT 1");
+        push_apart(&mut sql, apart, buckets);
+        sql.push(" LIMIT 1");
         if conn.query_one_raw(sql.build(conn)).await?.is_some() {
             return Ok(true);
         }
@@ -324,30 +335,36 @@ pub async fn has_other_slots<C: ConnectionTrait>(
     Ok(false)
 }
 
-/// Takes out what slots other than 0 hold of a kind in these buckets, summed.
-pub async fn take_other_slots(
+/// Takes out what stands apart of a kind in these buckets, summed by bucket.
+pub async fn take_apart(
     txn: &Transaction,
+    apart: Apart,
     grain: Grain,
     buckets: &Range<i64>,
     kind: EntityKind,
 ) -> Result<Vec<RollupRow>, DbError> {
     let mut sql = SqlBuilder::new(txn, "DELETE FROM rollup");
-    push_other_slots(&mut sql, grain, buckets, kind);
+    push_buckets(&mut sql, grain, buckets);
+    sql.push(" AND entity_kind = ").bind(kind.code());
+    push_apart(&mut sql, apart, buckets);
     sql.push(&format!(" RETURNING {}", counter_columns()));
-    summed_counters(txn.query_all_raw(sql.build(txn)).await?)
+    read_counters(&txn.query_all_raw(sql.build(txn)).await?)
 }
 
 /// Takes out money likewise.
-pub async fn take_money_of_other_slots(
+pub async fn take_money_apart(
     txn: &Transaction,
+    apart: Apart,
     grain: Grain,
     buckets: &Range<i64>,
     kind: EntityKind,
 ) -> Result<Vec<MoneyRow>, DbError> {
     let mut sql = SqlBuilder::new(txn, "DELETE FROM money_rollup");
-    push_other_slots(&mut sql, grain, buckets, kind);
+    push_buckets(&mut sql, grain, buckets);
+    sql.push(" AND entity_kind = ").bind(kind.code());
+    push_apart(&mut sql, apart, buckets);
     sql.push(&format!(" RETURNING {MONEY_COLUMNS}"));
-    summed_money(txn.query_all_raw(sql.build(txn)).await?)
+    read_money(&txn.query_all_raw(sql.build(txn)).await?)
 }
 
 fn counter_columns() -> String {
@@ -358,27 +375,45 @@ fn counter_columns() -> String {
 const MONEY_COLUMNS: &str = "grain, bucket, entity_kind, entity_id, currency, gross_minor, refunded_minor, payments";
 
 /// One row a key, sorted by it.
-fn summed_counters(rows: Vec<QueryResult>) -> Result<Vec<RollupRow>, DbError> {
+pub fn summed_counters(rows: impl IntoIterator<Item = RollupRow>) -> Vec<RollupRow> {
     let mut sums: BTreeMap<_, Counters> = BTreeMap::new();
     for row in rows {
+        sums.entry((row.grain, row.bucket, row.entity)).or_default().add(&row.counters);
+    }
+    let row = |((grain, bucket, entity), counters)| RollupRow { grain, bucket, entity, counters };
+    sums.into_iter().map(row).collect()
+}
+
+/// The same of money.
+pub fn summed_money(rows: impl IntoIterator<Item = MoneyRow>) -> Vec<MoneyRow> {
+    let mut sums: BTreeMap<_, MoneyCounters> = BTreeMap::new();
+    for row in rows {
+        sums.entry((row.grain, row.bucket, row.entity, row.currency)).or_default().add(&row.money);
+    }
+    let row = |((grain, bucket, entity, currency), money)| MoneyRow { grain, bucket, entity, currency, money };
+    sums.into_iter().map(row).collect()
+}
+
+fn read_counters(rows: &[QueryResult]) -> Result<Vec<RollupRow>, DbError> {
+    let row = |row: &QueryResult| {
+        let (grain, bucket, entity) = key(row)?;
         let mut counters = Counters::default();
         for (index, counter) in Counter::ALL.into_iter().enumerate() {
             counters[counter] = row.try_get_by_index(4 + index)?;
         }
-        sums.entry(key(&row)?).or_default().add(&counters);
-    }
-    let row = |((grain, bucket, entity), counters)| RollupRow { grain, bucket, entity, counters };
-    Ok(sums.into_iter().map(row).collect())
+        Ok(RollupRow { grain, bucket, entity, counters })
+    };
+    Ok(summed_counters(rows.iter().map(row).collect::<Result<Vec<_>, DbError>>()?))
 }
 
-fn summed_money(rows: Vec<QueryResult>) -> Result<Vec<MoneyRow>, DbError> {
-    let mut sums: BTreeMap<_, MoneyCounters> = BTreeMap::new();
-    for row in rows {
+fn read_money(rows: &[QueryResult]) -> Result<Vec<MoneyRow>, DbError> {
+    let row = |row: &QueryResult| {
+        let (grain, bucket, entity) = key(row)?;
         let currency: String = row.try_get_by_index(4)?;
-        sums.entry((key(&row)?, Arc::from(currency))).or_default().add(&money_from(&row, 5)?);
-    }
-    let row = |(((grain, bucket, entity), currency), money)| MoneyRow { grain, bucket, entity, currency, money };
-    Ok(sums.into_iter().map(row).collect())
+        let money = money_from(row, 5)?;
+        Ok(MoneyRow { grain, bucket, entity, currency: Arc::from(currency), money })
+    };
+    Ok(summed_money(rows.iter().map(row).collect::<Result<Vec<_>, DbError>>()?))
 }
 
 fn key(row: &QueryResult) -> Result<(Grain, i64, EntityRef), DbError> {
@@ -395,9 +430,11 @@ fn push_buckets(sql: &mut SqlBuilder, grain: Grain, buckets: &Range<i64>) {
     sql.push(" AND bucket < ").bind(buckets.end);
 }
 
-fn push_other_slots(sql: &mut SqlBuilder, grain: Grain, buckets: &Range<i64>, kind: EntityKind) {
-    push_buckets(sql, grain, buckets);
-    sql.push(" AND entity_kind = ").bind(kind.code()).push(" AND slot <> 0");
+fn push_apart(sql: &mut SqlBuilder, apart: Apart, buckets: &Range<i64>) {
+    match apart {
+        Apart::BySlot => sql.push(" AND slot <> 0"),
+        Apart::ByBucket => sql.push(" AND (slot <> 0 OR bucket <> ").bind(buckets.start).push(")"),
+    };
 }
 
 /// Removes every counter and money row of one UTC day.

@@ -2,7 +2,7 @@
 
 use async_graphql::{Enum, ID, SimpleObject};
 
-use crate::ingest;
+use crate::{graphql::scalars::Long, ingest};
 
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -49,6 +49,13 @@ pub struct RecordEventsPayload {
     pub rejected: i32,
     /// One outcome for each event, in the order sent.
     pub results: Vec<EventResult>,
+}
+
+/// What was removed.
+#[derive(Debug, Clone, SimpleObject)]
+pub struct PurgePayload {
+    /// How many events there were.
+    pub events: Long,
 }
 
 impl From<Vec<ingest::EventResult>> for RecordEventsPayload {

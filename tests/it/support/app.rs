@@ -55,6 +55,7 @@ pub struct CoreHandles {
     pub ingest: backbeat::ingest::Ingest,
     pub analytics: backbeat::analytics::Analytics,
     pub charts: backbeat::charts::Charts,
+    pub keeper: backbeat::keeping::Keeper,
     pub open_audience: Arc<backbeat::audience::open::OpenAudience>,
     pub clock: SharedClock,
     /// The same clock, where it moves only when it is told to.
@@ -110,7 +111,7 @@ impl App {
             // Looking for other processes' commits, and reading the last hour after a start, go on by
             // themselves, whatever is asked. No question reads the log, or people's numbers.
             let by_itself =
-                ["audience_segment", "sequence_block", "FROM event", "FROM listener", "pg_current_snapshot"];
+                ["audience_segment", "sequence_block", "keeping", "FROM event", "FROM listener", "pg_current_snapshot"];
             if !by_itself.iter().any(|part| sql.contains(part)) {
                 counter.fetch_add(1, Ordering::SeqCst);
             }
@@ -121,6 +122,7 @@ impl App {
             ingest: core.ingest.clone(),
             analytics: core.analytics.clone(),
             charts: core.charts.clone(),
+            keeper: core.keeper.clone(),
             open_audience: core.open_audience.clone(),
             clock,
             manual_clock,

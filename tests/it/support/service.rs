@@ -93,7 +93,13 @@ fn command(url: &str) -> Command {
 
 /// Runs `backbeat verify`; everything must agree.
 pub async fn verify(url: &str) {
+    verify_text(url).await;
+}
+
+/// The same, with what it says.
+pub async fn verify_text(url: &str) -> String {
     let output = command(url).arg("verify").output().await.unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{}\n{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
 }
