@@ -53,7 +53,7 @@ pub struct EventKey {
 }
 
 /// What the ids begin with that stand for people who were erased. No sender can use it.
-pub const ERASED: char = '\u{1}';
+pub const ERASED: &str = "\u{1}";
 
 /// An accepted event: every field checked, its entities resolved to ids.
 #[derive(Debug, Clone, PartialEq)]

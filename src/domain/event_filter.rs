@@ -5,14 +5,11 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc};
 use super::{
     counting::{Action, action_of},
     entity::{EntityKind, EntityRef},
-    event::{Event, EventKey},
+    event::{ERASED, Event, EventKey},
     merge::Merges,
     property::PropertyMatch,
     window::{AskedWindow, Period},
 };
-
-/// A user id that begins so is what is left of somebody who was erased; their events are shown to nobody.
-pub const ERASED_PREFIX: &str = "\u{1}";
 
 /// Which events are asked for: those that are as each of these says.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -127,7 +124,7 @@ impl<'a> EventJudge<'a> {
         let is_or_all =
             |asked: &Option<Arc<str>>, found: Option<&str>| asked.as_deref().is_none_or(|asked| found == Some(asked));
         self.stretch.contains(&event.key.occurred_at_ms)
-            && !event.user_id.as_deref().is_some_and(|id| id.starts_with(ERASED_PREFIX))
+            && !event.user_id.as_deref().is_some_and(|id| id.starts_with(ERASED))
             && filter.types.as_ref().is_none_or(|types| types.contains(event.event_type.as_str()))
             && is_or_all(&filter.user_id, event.user_id.as_deref())
             && is_or_all(&filter.genre, event.genre.as_deref())

@@ -102,19 +102,6 @@ on_every_database!(an_artist_is_told_of_their_own_and_not_who_it_was, |database|
 });
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn erased_users_are_not_told_of() {
-    let database = TestDatabase::sqlite();
-    let app = App::start_with(&database, Options::at(T0)).await;
-    let mut socket = Socket::connect(&app, Some(&app.admin())).await;
-    watch(&mut socket, "1", "", "id").await;
-    let mut erased = event("erased", "a.b");
-    erased["userId"] = json!("\u{1}anna");
-    app.record(&[erased, event("other", "a.b")]).await;
-    assert_eq!(told(&mut socket, "1", 1).await, (vec!["other".to_owned()], 0));
-    app.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_learns_how_much_it_missed() {
     const COMMITS: usize = 40;
     const EVENTS: usize = 500;

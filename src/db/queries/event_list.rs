@@ -9,8 +9,8 @@ use crate::{
     db::{DbError, bulk::SqlBuilder},
     domain::{
         entity::EntityKind,
-        event::{Event, EventKey},
-        event_filter::{ERASED_PREFIX, EventJudge, Named},
+        event::{ERASED, Event, EventKey},
+        event_filter::{EventJudge, Named},
     },
 };
 
@@ -107,7 +107,7 @@ fn push_stretch(sql: &mut SqlBuilder, stretch: &Range<EventKey>) {
 }
 
 fn push_not_erased(sql: &mut SqlBuilder) {
-    sql.push(" AND (user_id IS NULL OR substr(user_id, 1, 1) <> ").bind(ERASED_PREFIX).push(")");
+    sql.push(" AND (user_id IS NULL OR substr(user_id, 1, 1) <> ").bind(ERASED).push(")");
 }
 
 /// What the event itself names, and what its credits may hold.

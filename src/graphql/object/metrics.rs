@@ -431,7 +431,7 @@ impl Metrics {
 }
 
 /// A part of a whole; nothing without a whole.
-/// Money by currency, as it is shown.
+/// Money by currency, as it is shown: what was given away is none.
 pub fn revenue(money: &[(String, MoneyCounters)]) -> Vec<Revenue> {
     let amount = |minor, currency: &str| Decimal(decimal_text(minor, currency));
     let of_currency = |(currency, money): &(String, MoneyCounters)| Revenue {
@@ -440,7 +440,8 @@ pub fn revenue(money: &[(String, MoneyCounters)]) -> Vec<Revenue> {
         gross: amount(money.gross_minor, currency),
         refunded: amount(money.refunded_minor, currency),
     };
-    money.iter().map(of_currency).collect()
+    let is_some = |(_, money): &&(String, MoneyCounters)| money.gross_minor != 0 || money.refunded_minor != 0;
+    money.iter().filter(is_some).map(of_currency).collect()
 }
 
 pub fn ratio(part: impl Into<i128>, whole: impl Into<i128>) -> Option<f64> {
