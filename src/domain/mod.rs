@@ -15,6 +15,7 @@ pub mod merge;
 pub mod money;
 pub mod naming;
 pub mod origin;
+pub mod property;
 pub mod ranking;
 pub mod realtime;
 pub mod trend;
