@@ -1,5 +1,5 @@
 //! The read side: one function per question a client may ask, each for many keys at once. Answers come
-//! from rollups, listener sets, the catalogue and the last hour in memory, never from the event table.
+//! from rollups, listener sets, the catalogue and the last hour in memory; only [`explore`] may read the event table.
 
 mod active_users;
 mod audience;
@@ -7,6 +7,7 @@ mod catalogue;
 mod counters;
 mod countries;
 mod days;
+mod explore;
 mod origins;
 mod people;
 mod ranking;
@@ -23,6 +24,10 @@ pub use audience::{
     ACTIVE_DAYS, AUDIENCE_DAYS, Audience, AudienceQuestion, AudienceThresholds, Overlap, REACTIVATED_DAYS,
 };
 pub use countries::{CountryPass, InCountry};
+pub use explore::{
+    ExploreAnswer, ExploreBudget, ExploreError, ExploreFilter, ExploreFrom, ExploreQuestion, ExploreSource, Key,
+    KeyValue, Measure, NumberOf, OrderBy, Row, Statistic, Value,
+};
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
 pub use people::Who;
 pub use ranking::{PAGES_DEPTH, Place, PlaceKey, PositionKey, RankedEntity, RankingList, Totals, value_of};
@@ -36,6 +41,7 @@ use crate::{
     domain::{
         clock::SharedClock,
         commit::Watermark,
+        counting::CountingRules,
         entity::EntityRef,
         measure::{MeasureKey, Measures},
         merge::Merges,
@@ -59,6 +65,9 @@ pub struct AnalyticsSettings {
     pub day_leaders: usize,
     /// Which types of events make a user active; none for any.
     pub active_event_types: Arc<[String]>,
+    pub explore: ExploreBudget,
+    /// How events that are read one by one are counted.
+    pub counting: CountingRules,
 }
 
 /// The service that answers. Cheap to clone.
@@ -77,6 +86,8 @@ pub struct Analytics {
     shown_people_min: u64,
     audience_thresholds: AudienceThresholds,
     active_event_types: Arc<[String]>,
+    explore_budget: ExploreBudget,
+    counting: CountingRules,
 }
 
 impl Analytics {
@@ -103,6 +114,8 @@ impl Analytics {
             shown_people_min: settings.shown_people_min,
             audience_thresholds: settings.audience_thresholds,
             active_event_types: settings.active_event_types,
+            explore_budget: settings.explore,
+            counting: settings.counting,
         }
     }
 

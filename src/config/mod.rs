@@ -9,7 +9,7 @@ pub use reader::Problems;
 use reader::Reader;
 
 use crate::{
-    analytics::{AnalyticsSettings, AudienceThresholds},
+    analytics::{AnalyticsSettings, AudienceThresholds, ExploreBudget},
     auth::Verifier,
     charts::ChartSettings,
     db::DatabaseSettings,
@@ -113,6 +113,7 @@ pub fn parse(environment: BTreeMap<String, String>, file: Option<&str>, key: Key
     let auth = auth(&mut reader, key);
     let http = http(&mut reader);
     let ingest = ingest(&mut reader, http.body_size_bytes_max);
+    let counting = CountingRules { short_songs_count: reader.flag("COUNT_SHORT_SONGS", false) };
     let settings = Settings {
         database,
         host: reader.parse("HOST", "an IP address such as 127.0.0.1 or 0.0.0.0", IpAddr::from([127, 0, 0, 1])),
@@ -122,10 +123,10 @@ pub fn parse(environment: BTreeMap<String, String>, file: Option<&str>, key: Key
         shutdown_timeout: reader.seconds("SHUTDOWN_TIMEOUT", Duration::from_secs(8)),
         http,
         ingest,
-        counting: CountingRules { short_songs_count: reader.flag("COUNT_SHORT_SONGS", false) },
+        counting,
         documents: documents(&mut reader),
         introspection: reader.flag("INTROSPECTION", true),
-        analytics: analytics(&mut reader),
+        analytics: analytics(&mut reader, counting),
         merge_interval: reader.some_seconds("AUDIENCE_MERGE_INTERVAL", Duration::from_secs(30)),
         charts: charts(&mut reader),
         auth,
@@ -134,7 +135,7 @@ pub fn parse(environment: BTreeMap<String, String>, file: Option<&str>, key: Key
     Ok(settings)
 }
 
-fn analytics(reader: &mut Reader) -> AnalyticsSettings {
+fn analytics(reader: &mut Reader, counting: CountingRules) -> AnalyticsSettings {
     let thresholds = AudienceThresholds {
         moderate_min: reader.parse("AUDIENCE_MODERATE_MIN", "a whole number", 3),
         super_min: reader.parse("AUDIENCE_SUPER_MIN", "a whole number", 10),
@@ -149,6 +150,12 @@ fn analytics(reader: &mut Reader) -> AnalyticsSettings {
         audience_thresholds: thresholds,
         day_leaders: reader.parse("DAY_LEADERS", "a whole number", 1_000),
         active_event_types: list(reader, "ACTIVE_EVENT_TYPES").into(),
+        explore: ExploreBudget {
+            rows_max: reader.positive("EXPLORE_ROWS_MAX", 2_000_000),
+            groups_max: reader.positive("EXPLORE_GROUPS_MAX", 100_000),
+            time_max: reader.some_seconds("EXPLORE_TIME_MAX", Duration::from_secs(5)),
+        },
+        counting,
     }
 }
 

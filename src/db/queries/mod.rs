@@ -5,6 +5,7 @@ pub mod catalogue;
 pub mod chart_totals;
 pub mod charts;
 pub mod events;
+pub mod explore;
 pub mod leases;
 pub mod listeners;
 pub mod merges;
