@@ -15,6 +15,8 @@ pub enum Allow {
     AnyToken,
     /// What the platform shows in public: listeners, artists, admins.
     Public,
+    /// What is an artist's own, and nobody else's: artists, admins.
+    Owners,
     /// Sending events and the catalogue: services and admins.
     Ingest,
     /// What is about the platform as a whole, or changes how everybody's numbers are read: admins.
@@ -27,6 +29,7 @@ impl Guard for Allow {
         let is_allowed = match self {
             Self::AnyToken => true,
             Self::Public => matches!(viewer.role, Role::Listener | Role::Artist | Role::Admin),
+            Self::Owners => matches!(viewer.role, Role::Artist | Role::Admin),
             Self::Ingest => matches!(viewer.role, Role::Service | Role::Admin),
             Self::Admin => viewer.role == Role::Admin,
         };

@@ -6,6 +6,7 @@ mod context;
 mod cursor;
 mod definitions;
 mod error;
+mod explore_input;
 mod guard;
 mod input;
 mod limits;

@@ -4,6 +4,7 @@ pub mod catalogue;
 pub mod chart;
 pub mod entity;
 pub mod event;
+pub mod explore;
 pub mod metrics;
 pub mod people;
 pub mod platform;
