@@ -1,5 +1,6 @@
 //! The read side: one function per question a client may ask, each for many keys at once. Answers come
-//! from rollups, listener sets, the catalogue and the last hour in memory; single events alone from the event table.
+//! from rollups, listener sets, the catalogue and the last hour in memory; only [`events`] and [`explore`] read the
+//! event table, and what a user did at known moments is looked up there.
 
 mod active_users;
 mod audience;
@@ -8,6 +9,7 @@ mod counters;
 mod countries;
 mod days;
 mod events;
+mod explore;
 mod funnel;
 mod listening;
 mod origins;
@@ -30,6 +32,10 @@ pub use audience::{
 };
 pub use countries::{CountryPass, InCountry};
 pub use events::{EventCount, EventPart, EventQuestion, EventSettings, FoundEvents, SeenEvent, Viewing};
+pub use explore::{
+    ExploreAnswer, ExploreBudget, ExploreError, ExploreFilter, ExploreFrom, ExploreQuestion, ExploreSource, Key,
+    KeyValue, Measure, NumberOf, OrderBy, Row, Statistic, Value,
+};
 pub use funnel::{EventMatch, Funnel, FunnelBy, FunnelOrder, FunnelQuestion, Reached};
 pub use listening::{KnownUser, StreamTimes, Tastes};
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
@@ -71,8 +77,10 @@ pub struct AnalyticsSettings {
     pub day_leaders: usize,
     /// Which types of events make a user active; none for any.
     pub active_event_types: Arc<[String]>,
-    pub counting: CountingRules,
     pub events: EventSettings,
+    pub explore: ExploreBudget,
+    /// How events that are read one by one are counted.
+    pub counting: CountingRules,
 }
 
 /// The service that answers. Cheap to clone.
@@ -91,6 +99,7 @@ pub struct Analytics {
     shown_people_min: u64,
     audience_thresholds: AudienceThresholds,
     active_event_types: Arc<[String]>,
+    explore_budget: ExploreBudget,
     counting: CountingRules,
     event_settings: EventSettings,
     /// Known from the first time that somebody needs them.
@@ -121,6 +130,7 @@ impl Analytics {
             shown_people_min: settings.shown_people_min,
             audience_thresholds: settings.audience_thresholds,
             active_event_types: settings.active_event_types,
+            explore_budget: settings.explore,
             counting: settings.counting,
             event_settings: settings.events,
             pseudonyms: Arc::default(),

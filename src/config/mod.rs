@@ -9,7 +9,7 @@ pub use reader::Problems;
 use reader::Reader;
 
 use crate::{
-    analytics::{AnalyticsSettings, AudienceThresholds, EventSettings},
+    analytics::{AnalyticsSettings, AudienceThresholds, EventSettings, ExploreBudget},
     auth::Verifier,
     charts::ChartSettings,
     db::DatabaseSettings,
@@ -163,6 +163,11 @@ fn analytics(reader: &mut Reader, counting: CountingRules) -> AnalyticsSettings 
         events: EventSettings {
             looked_at_max: reader.positive("EVENTS_LOOKED_AT_MAX", 200_000),
             counted_max: reader.positive("EVENTS_COUNTED_MAX", 10_000),
+        },
+        explore: ExploreBudget {
+            rows_max: reader.positive("EXPLORE_ROWS_MAX", 2_000_000),
+            groups_max: reader.positive("EXPLORE_GROUPS_MAX", 100_000),
+            time_max: reader.some_seconds("EXPLORE_TIME_MAX", Duration::from_secs(5)),
         },
     }
 }

@@ -8,6 +8,7 @@ pub enum ErrorKind {
     ParseFailed,
     ValidationFailed,
     TooComplex,
+    BudgetExceeded,
     Unauthenticated,
     Forbidden,
     NotFound,
@@ -23,11 +24,12 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    pub const ALL: [ErrorKind; 16] = [
+    pub const ALL: [ErrorKind; 17] = [
         Self::InvalidInput,
         Self::ParseFailed,
         Self::ValidationFailed,
         Self::TooComplex,
+        Self::BudgetExceeded,
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
@@ -49,6 +51,7 @@ impl ErrorKind {
             Self::ParseFailed => "GRAPHQL_PARSE_FAILED",
             Self::ValidationFailed => "GRAPHQL_VALIDATION_FAILED",
             Self::TooComplex => "QUERY_TOO_COMPLEX",
+            Self::BudgetExceeded => "BUDGET_EXCEEDED",
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::Forbidden => "FORBIDDEN",
             Self::NotFound => "NOT_FOUND",
@@ -67,7 +70,11 @@ impl ErrorKind {
     /// The HTTP status where the whole request failed with this kind.
     pub const fn status(self) -> u16 {
         match self {
-            Self::InvalidInput | Self::ParseFailed | Self::ValidationFailed | Self::TooComplex => 400,
+            Self::InvalidInput
+            | Self::ParseFailed
+            | Self::ValidationFailed
+            | Self::TooComplex
+            | Self::BudgetExceeded => 400,
             Self::Unauthenticated => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
@@ -90,6 +97,7 @@ impl ErrorKind {
             Self::ParseFailed => "The GraphQL document cannot be parsed",
             Self::ValidationFailed => "The GraphQL document does not fit the schema",
             Self::TooComplex => "The GraphQL document asks for too much",
+            Self::BudgetExceeded => "The answer would take more than is spent on one",
             Self::Unauthenticated => "A valid token is needed",
             Self::Forbidden => "This token may not do that",
             Self::NotFound => "There is nothing here",

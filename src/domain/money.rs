@@ -39,6 +39,11 @@ pub fn decimal_text(minor: i64, currency: &str) -> String {
     Decimal::new(minor, exponent(currency).unwrap_or(2)).to_string()
 }
 
+/// How many minor units one unit of a currency is.
+pub fn minor_units_of_one(currency: &str) -> f64 {
+    10_f64.powi(i32::try_from(exponent(currency).unwrap_or(2)).unwrap_or(0))
+}
+
 fn exponent(currency: &str) -> Option<u32> {
     Some(u32::from(Currency::from_code(currency)?.exponent().unwrap_or(0)))
 }

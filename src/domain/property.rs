@@ -5,11 +5,15 @@ use serde_json::{Number, Value};
 /// The longest path that is taken, in bytes; properties are nested at most 16 levels deep.
 const PATH_LENGTH_MAX: usize = 1_000;
 
+/// Where in an event's properties something is: through objects by their keys.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PropertyPath(Vec<String>);
+
 /// One property that has to equal a value: a text, a number, a boolean or null. Lists and objects equal nothing, and
 /// so does what is not there: only a property that is given as null equals null.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PropertyMatch {
-    path: Vec<String>,
+    path: PropertyPath,
     value: Value,
 }
 
@@ -22,14 +26,25 @@ pub enum PropertyError {
     Value,
 }
 
-impl PropertyMatch {
-    /// `path` leads through objects by their keys, with dots between them; a key that holds a dot cannot be named.
-    pub fn new(path: &str, value: Value) -> Result<Self, PropertyError> {
+impl PropertyPath {
+    /// Keys with dots between them; a key that holds a dot cannot be named.
+    pub fn new(path: &str) -> Result<Self, PropertyError> {
         let path = Some(path).filter(|path| path.len() <= PATH_LENGTH_MAX).ok_or(PropertyError::Path)?;
         let path: Vec<String> = path.split('.').map(str::to_owned).collect();
-        if path.iter().any(String::is_empty) {
-            return Err(PropertyError::Path);
-        }
+        if path.iter().any(String::is_empty) { Err(PropertyError::Path) } else { Ok(Self(path)) }
+    }
+
+    /// What is there; lists and objects are as good as nothing.
+    pub fn find<'a>(&self, properties: &'a Value) -> Option<&'a Value> {
+        let found = self.0.iter().try_fold(properties, |value, key| value.as_object()?.get(key));
+        found.filter(|found| !found.is_object() && !found.is_array())
+    }
+}
+
+impl PropertyMatch {
+    /// `path` is as [`PropertyPath::new`] takes it.
+    pub fn new(path: &str, value: Value) -> Result<Self, PropertyError> {
+        let path = PropertyPath::new(path)?;
         if value.is_array() || value.is_object() {
             return Err(PropertyError::Value);
         }
@@ -39,10 +54,12 @@ impl PropertyMatch {
     /// Whether an event's properties, as the log keeps them, have this value there.
     pub fn matches(&self, properties: Option<&str>) -> bool {
         let properties = properties.and_then(|text| serde_json::from_str::<Value>(text).ok());
-        properties.is_some_and(|properties| {
-            let found = self.path.iter().try_fold(&properties, |value, key| value.as_object()?.get(key));
-            found.is_some_and(|found| is_equal(found, &self.value))
-        })
+        properties.is_some_and(|properties| self.is_in(&properties))
+    }
+
+    /// Whether properties that are read already have this value there.
+    pub fn is_in(&self, properties: &Value) -> bool {
+        self.path.find(properties).is_some_and(|found| is_equal(found, &self.value))
     }
 }
 

@@ -225,6 +225,16 @@ impl Granularity {
     }
 }
 
+/// The hour of the zone's wall clock, 0 to 23.
+pub fn hour_of_day(at_ms: i64, zone: Tz) -> u32 {
+    local(Grain::Quarter.bucket_of(at_ms), zone).hour()
+}
+
+/// The zone's day of the week, from 1 for Monday to 7.
+pub fn weekday(at_ms: i64, zone: Tz) -> u32 {
+    local(Grain::Quarter.bucket_of(at_ms), zone).weekday().number_from_monday()
+}
+
 /// What the clocks of a zone show.
 pub fn local(at_ms: i64, zone: Tz) -> NaiveDateTime {
     let at = DateTime::<Utc>::from_timestamp_millis(at_ms).unwrap_or_default();

@@ -8,6 +8,7 @@ mod cursor;
 mod definitions;
 mod error;
 mod event_input;
+mod explore_input;
 mod guard;
 mod input;
 mod limits;

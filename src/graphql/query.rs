@@ -7,12 +7,14 @@ use super::{
     definitions::{Definition, definitions},
     error::ApiError,
     event_input::EventFilterInput,
+    explore_input::{AskedExplore, ExploreDimension, ExploreFilter, ExploreMeasure, ExploreOrder},
     guard::Allow,
-    input::{Cadence, EntityKind, Metric, TrendPeriod, WindowInput},
+    input::{Cadence, EntityKind, Granularity, Metric, TrendPeriod, WindowInput},
     object::{
         chart::{Chart, series},
         entity::{Album, Artist, Playlist, Song},
         event_list::{self, EventConnection},
+        explore::{self, ExploreResult},
         platform::Platform,
         privacy::UserExport,
         ranking::{AskedRanking, PageInput, RankingConnection, among, require_rankable},
@@ -20,7 +22,7 @@ use super::{
         user::User,
         viewer::Viewer,
     },
-    scalars::{CountryCode, Date},
+    scalars::{CountryCode, Date, TimeZone},
 };
 use crate::domain::{
     catalogue::CatalogueEntry,
@@ -263,6 +265,37 @@ impl Query {
     ) -> Result<EventConnection, ApiError> {
         let question = filter.unwrap_or_default().ask(ctx).await?;
         event_list::page(ctx, question, PageInput { first, after, last, before }).await
+    }
+
+    /// Any group-by over events and music counters: measures, by up to three dimensions and time buckets, as rows for a
+    /// chart. Groups in which nothing that is measured happened are left out.
+    ///
+    /// Stored sums answer where they suffice (`source: ROLLUP`): counts and users by type, counters of music by song,
+    /// album or artist, any of these by hour of the day or weekday, counts and counters by one of country, source and
+    /// device; all by time buckets. Anything else is read from the events within budgets: past one, the error
+    /// `BUDGET_EXCEEDED` says what to narrow. For admins. For artists within their own catalogue, never by user or
+    /// property.
+    #[graphql(guard = "Allow::Owners", complexity = "200 + first.clamp(0, 1_000) as usize + child_complexity")]
+    #[allow(clippy::too_many_arguments)] // Each is an argument of the schema.
+    async fn explore(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The numbers of each row, 1 to 10.")] measures: Vec<ExploreMeasure>,
+        #[graphql(desc = "What rows are told apart by, at most 3.", default)] by: Vec<ExploreDimension>,
+        #[graphql(desc = "The length of time buckets; without it, the window as a whole.")] every: Option<Granularity>,
+        #[graphql(name = "where", desc = "Which events; all if left out.")] filter: Option<ExploreFilter>,
+        #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")] during: WindowInput,
+        #[graphql(
+            desc = "The zone of calendar periods, time buckets, hours and weekdays.",
+            default_with = "TimeZone::UTC"
+        )]
+        time_zone: TimeZone,
+        #[graphql(desc = "The order of rows; by time, then with the highest of the first measure first, if left out.")]
+        order_by: Option<ExploreOrder>,
+        #[graphql(desc = "How many rows, 1 to 1,000.", default = 100)] first: i32,
+    ) -> Result<ExploreResult, ApiError> {
+        let (filter, zone, order) = (filter.unwrap_or_default(), time_zone, order_by);
+        explore::explore(ctx, AskedExplore { measures, by, every, filter, during, zone, order, first }).await
     }
 }
 

@@ -25,6 +25,12 @@ impl DateTime {
         self.0.ok_or_else(|| ApiError::invalid(field, "is not a time such as 2026-11-22T12:00:00Z"))
     }
 
+    /// As answers show it; empty where it is unreadable.
+    pub fn text(self) -> String {
+        let instant = self.0.and_then(Instant::<Utc>::from_timestamp_millis);
+        instant.map(|instant| instant.to_rfc3339_opts(SecondsFormat::Millis, true)).unwrap_or_default()
+    }
+
     pub fn readable_ms(self) -> Option<i64> {
         self.0
     }
@@ -43,8 +49,7 @@ impl ScalarType for DateTime {
     }
 
     fn to_value(&self) -> Value {
-        let instant = self.0.and_then(Instant::<Utc>::from_timestamp_millis);
-        instant.map_or(Value::Null, |instant| Value::String(instant.to_rfc3339_opts(SecondsFormat::Millis, true)))
+        Some(self.text()).filter(|text| !text.is_empty()).map_or(Value::Null, Value::String)
     }
 }
 

@@ -119,6 +119,7 @@ fn arguments(type_name: &str, field_name: &str, field: &Value) -> String {
                 ("Subscription", "metrics", "of") => r#"{kind: SONG, id: "song-1"}"#.to_owned(),
                 (_, "breakdown", "by") => "COUNTRY".to_owned(),
                 (_, "audienceOverlap", "with") => "\"artist-2\"".to_owned(),
+                ("Query", "explore", "measures") => "[{measure: STREAMS}]".to_owned(),
                 ("Platform", "funnel", "steps") => r#"[{type: "a"}, {type: "b"}]"#.to_owned(),
                 ("Timeline", "columns", "of") => "[STREAMS]".to_owned(),
                 ("Mutation", "upsertCatalog", "input") => r#"{songs: [{id: "song-3"}]}"#.to_owned(),
@@ -183,6 +184,7 @@ fn way_to(type_name: &str) -> &'static str {
         }
         "UserExport" => r#"query { exportUser(id: "listener") { @ } }"#,
         "EraseUserPayload" => r#"mutation { eraseUser(id: "listener") { @ } }"#,
+        "ExploreResult" => "query { explore(measures: [{measure: STREAMS}]) { @ } }",
         "SessionStats" => "query { platform { sessions { @ } } }",
         "SessionPoint" => r#"query { platform { sessions(during: {last: "P1D"}) { points { @ } } } }"#,
         "Funnel" => r#"query { platform { funnel(steps: [{type: "a"}, {type: "b"}]) { @ } } }"#,

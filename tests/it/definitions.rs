@@ -27,6 +27,7 @@ const NOT_METRICS: &[&str] = &[
     "Event.playedMs",
     "EventCount.value",
     "EventResult.index",
+    "ExploreResult.rowsRead",
     "LiveEvents.skipped",
     "LiveMetrics.sequence",
     "LiveRanking.sequence",

@@ -17,6 +17,7 @@ mod definitions;
 mod events;
 mod events_live;
 mod examples;
+mod explore;
 mod faults;
 mod http;
 mod import;

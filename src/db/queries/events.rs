@@ -161,7 +161,7 @@ pub(super) fn event(row: &QueryResult) -> Result<Event, DbError> {
     })
 }
 
-fn credits(text: &str) -> Result<Arc<Credits>, DbError> {
+pub(super) fn credits(text: &str) -> Result<Arc<Credits>, DbError> {
     serde_json::from_str(text).map(Arc::new).map_err(|_| DbError::Corrupt("an event's credits cannot be read"))
 }
 

@@ -6,6 +6,7 @@ pub mod chart_totals;
 pub mod charts;
 pub mod event_list;
 pub mod events;
+pub mod explore;
 pub mod keeping;
 pub mod leases;
 pub mod listeners;

@@ -6,6 +6,7 @@ pub mod conversion;
 pub mod entity;
 pub mod event;
 pub mod event_list;
+pub mod explore;
 pub mod funnel;
 pub mod metrics;
 pub mod people;
