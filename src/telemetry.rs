@@ -173,6 +173,11 @@ impl Metrics {
         }
     }
 
+    /// How many events had this outcome.
+    pub fn outcomes(&self, status: EventStatus) -> u64 {
+        self.ingest_outcomes.get_or_create(&OutcomeLabels { outcome: status.word() }).get()
+    }
+
     pub fn count_operation(&self, kind: &'static str, name: Option<&str>, is_ok: bool, seconds: f64) {
         let operation = self.bounded_name(name.unwrap_or("anonymous"));
         let outcome = if is_ok { "ok" } else { "error" };

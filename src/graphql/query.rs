@@ -12,6 +12,7 @@ use super::{
     input::{Cadence, EntityKind, Granularity, Metric, TrendPeriod, WindowInput},
     object::{
         chart::{Chart, series},
+        dashboard::Dashboard,
         entity::{Album, Artist, Playlist, Song},
         event_list::{self, EventConnection},
         explore::{self, ExploreResult},
@@ -165,6 +166,16 @@ impl Query {
     #[graphql(guard = "Allow::Admin")]
     async fn platform(&self) -> Platform {
         Platform
+    }
+
+    /// What an operator wants to see at one glance. For admins.
+    #[graphql(guard = "Allow::Admin", complexity = "10 + child_complexity")]
+    async fn dashboard(
+        &self,
+        #[graphql(desc = "The zone that today and yesterday are meant in.", default_with = "TimeZone::UTC")]
+        time_zone: TimeZone,
+    ) -> Dashboard {
+        Dashboard { zone: time_zone }
     }
 
     /// Entities of a kind by a metric over a window, highest first, ties by listeners, then id; more than

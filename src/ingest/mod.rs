@@ -63,6 +63,19 @@ impl IngestError {
     }
 }
 
+/// Events that this process met since it started, by what became of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    pub accepted: u64,
+    pub duplicates: u64,
+    pub conflicts: u64,
+    pub rejected: u64,
+    /// Of requests that were turned away as a whole.
+    pub refused: u64,
+    /// What waits for its commit now.
+    pub waiting: i64,
+}
+
 /// Why nothing was purged.
 #[derive(Debug, thiserror::Error)]
 pub enum PurgeError {
@@ -185,6 +198,19 @@ impl Ingest {
             result.decide(status);
         }
         Ok(results)
+    }
+
+    /// How it went since this process started.
+    pub fn health(&self) -> Health {
+        let count = |status| self.metrics.outcomes(status);
+        Health {
+            accepted: count(EventStatus::Accepted),
+            duplicates: count(EventStatus::Duplicate),
+            conflicts: count(EventStatus::Conflict),
+            rejected: count(EventStatus::Rejected),
+            refused: self.metrics.ingest_refused.get(),
+            waiting: self.metrics.queue_events.get(),
+        }
     }
 
     /// Removes every event and all that follows from them, and the catalogue if asked; returns how many events there

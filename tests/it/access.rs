@@ -148,6 +148,8 @@ fn way_to(type_name: &str) -> &'static str {
         "Mutation" => "mutation { @ }",
         "Subscription" => "subscription { @ }",
         "Definition" => "query { definitions { @ } }",
+        "Dashboard" => "query { dashboard { @ } }",
+        "IngestHealth" => "query { dashboard { ingest { @ } } }",
         "Platform" => "query { platform { @ } }",
         "Realtime" => r#"query { song(id: "song-1") { realtime { @ } } }"#,
         "LiveRealtime" => r#"subscription { realtime(of: {kind: SONG, id: "song-1"}) { @ } }"#,

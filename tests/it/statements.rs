@@ -57,3 +57,40 @@ on_every_database!(a_page_of_fifty_artists_costs_as_many_statements_as_one_of_fi
     }
     app.stop().await;
 });
+
+on_every_database!(a_dashboard_is_one_look_however_much_happened, |database| {
+    let app = App::start_with(&database, Options::at(T0)).await;
+    let query = r#"{ dashboard {
+        today { plays streams listeners { value } revenue { amount } } yesterday { plays listeners { value } }
+        activeUsers { daily { value } weekly { value } monthly { value } }
+        topSongs { position value song { id title } } eventTypes { type events }
+        ingest { accepted duplicates rejected newestEvent lagMs } } }"#;
+    let events: Vec<_> = (0..60)
+        .map(|number| {
+            let day = 15 - number % 3;
+            let at = format!("2026-06-{day:02}T08:{number:02}:00Z");
+            let mut event = play(&number.to_string(), &at, &format!("u{}", number % 7));
+            event["songId"] = json!(format!("song-{}", number % 20));
+            event
+        })
+        .collect();
+    // One of each day.
+    app.record(&events[..3]).await;
+    app.merge_audience().await;
+    app.ask(query).await;
+    let few = statements_of(&app, query).await;
+    let (_, answer) = app.post_events(json!(events).to_string()).await;
+    assert_eq!(answer["duplicates"], 3, "{answer}");
+    app.merge_audience().await;
+    let data = app.ask(query).await;
+    let dashboard = &data["dashboard"];
+    assert_eq!((&dashboard["today"]["plays"], &dashboard["yesterday"]["plays"]), (&json!(20), &json!(20)), "{data}");
+    assert_eq!(dashboard["activeUsers"]["monthly"]["value"], 7);
+    assert_eq!(dashboard["topSongs"].as_array().unwrap().len(), 10);
+    assert_eq!(dashboard["eventTypes"], json!([{"type": "track.played", "events": 60}]));
+    assert_eq!((&dashboard["ingest"]["accepted"], &dashboard["ingest"]["duplicates"]), (&json!(60), &json!(3)));
+    // What is asked for at the same time is one batch most often, and sometimes two.
+    let many = statements_of(&app, query).await;
+    assert!((1..=few + 3).contains(&many), "{few}, then {many}");
+    app.stop().await;
+});

@@ -15,6 +15,7 @@ import trending from './examples/12-trending.graphql';
 import platform from './examples/13-platform.graphql';
 import events from './examples/14-events.graphql';
 import liveEvents from './examples/15-live-events.graphql';
+import dashboard from './examples/16-dashboard.graphql';
 
 export const exampleTabs = [
   welcome,
@@ -32,4 +33,5 @@ export const exampleTabs = [
   platform,
   events,
   liveEvents,
+  dashboard,
 ].map((query) => ({ query }));

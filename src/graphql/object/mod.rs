@@ -3,6 +3,7 @@
 pub mod catalogue;
 pub mod chart;
 pub mod conversion;
+pub mod dashboard;
 pub mod entity;
 pub mod event;
 pub mod event_list;

@@ -170,7 +170,7 @@ impl Platform {
 
     /// Distinct active users of a day, of the 7 and of the 28 days that end with it.
     #[graphql(complexity = "30 + child_complexity")]
-    async fn active_users(
+    pub async fn active_users(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The last of the days, in UTC; today, whose numbers are provisional, if left out.")]
@@ -366,7 +366,7 @@ impl Platform {
 
     /// How much each type of event happened, most events first, then by name.
     #[graphql(complexity = "20 + first.clamp(0, 200) as usize * child_complexity")]
-    async fn feature_usage(
+    pub async fn feature_usage(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Which stretch of time.", default_with = "WindowInput::days(28)")] during: WindowInput,
@@ -402,7 +402,7 @@ impl Platform {
     }
 }
 
-fn everything() -> Subject {
+pub fn everything() -> Subject {
     Subject { entity: EntityRef::platform(), country: None, is_own: true }
 }
 
