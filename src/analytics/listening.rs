@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-const PLAYED: &str = "track.played";
+pub(super) const PLAYED: &str = "track.played";
 
 /// Somebody with a number.
 #[derive(Debug, Clone, PartialEq, Eq)]

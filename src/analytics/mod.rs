@@ -10,6 +10,7 @@ mod countries;
 mod days;
 mod events;
 mod explore;
+mod first_streams;
 mod funnel;
 mod listening;
 mod origins;
@@ -36,6 +37,7 @@ pub use explore::{
     ExploreAnswer, ExploreBudget, ExploreError, ExploreFilter, ExploreFrom, ExploreQuestion, ExploreSource, Key,
     KeyValue, Measure, NumberOf, OrderBy, Row, Statistic, Value,
 };
+pub use first_streams::FirstStream;
 pub use funnel::{EventMatch, Funnel, FunnelBy, FunnelOrder, FunnelQuestion, Reached};
 pub use listening::{KnownUser, StreamTimes, Tastes};
 pub use origins::{Market, OriginNumbers, OriginsQuestion};

@@ -3,7 +3,7 @@
 use chrono_tz::Tz;
 use roaring::RoaringBitmap;
 
-use super::{Analytics, Who};
+use super::{Analytics, FirstStream, Who};
 use crate::{
     db::DbError,
     domain::window::{Granularity, Window},
@@ -24,6 +24,10 @@ pub struct RetentionQuestion {
     pub periods: usize,
     /// Whether who comes back in a period or later counts; otherwise who does in that very period.
     pub is_rolling: bool,
+    /// Only people who began so: whose first stream was like that, of the entity where it is an entity's listeners.
+    pub first_stream: Option<FirstStream>,
+    /// How many such people there must be; where there are fewer, there is nobody.
+    pub people_min: u64,
 }
 
 /// People who began in one period.
@@ -56,17 +60,32 @@ impl Analytics {
         for (index, (window, people)) in periods.iter().zip(&start).enumerate() {
             let began = people - &seen;
             seen |= people;
-            if !(during.from_ms..during.to_ms).contains(&window.from_ms) {
-                continue;
+            if (during.from_ms..during.to_ms).contains(&window.from_ms) {
+                cohorts.push((index, began));
             }
+        }
+        if let Some(first_stream) = &question.first_stream {
+            let all = cohorts.iter().fold(RoaringBitmap::new(), |all, (_, began)| all | began);
+            let mut among = match &question.start {
+                Who::ListenersOf(entity) => {
+                    self.began_to_hear_with(first_stream, &self.merges.canonical(entity), &all).await?
+                }
+                Who::Active | Who::Did(_) => self.began_with(first_stream, &all).await?,
+            };
+            if among.len() < question.people_min {
+                among.clear();
+            }
+            cohorts.iter_mut().for_each(|(_, began)| *began &= &among);
+        }
+        let cohort = |(index, began): (usize, RoaringBitmap)| {
             let of_period = |later: usize| {
                 let period = periods.get(index + later).filter(|period| period.to_ms <= now_ms)?;
                 Some(period).map(|_| began.intersection_len(&back[index + later]))
             };
             let back = (0..=question.periods).map(of_period).collect();
-            cohorts.push(Cohort { window: *window, size: began.len(), back });
-        }
-        Ok(Some(cohorts))
+            Cohort { window: periods[index], size: began.len(), back }
+        };
+        Ok(Some(cohorts.into_iter().map(cohort).collect()))
     }
 }
 

@@ -42,6 +42,9 @@ fn random_event(random: &mut StdRng, number: usize) -> Value {
     if random.random_range(0..3) > 0 {
         event["country"] = json!(["DE", "FR"][random.random_range(0..2)]);
     }
+    if random.random_range(0..3) > 0 {
+        event["genre"] = json!(["Rock", "Jazz"][random.random_range(0..2)]);
+    }
     if event_type != "order.paid" && random.random_range(0..10) == 0 {
         event["count"] = json!(random.random_range(1..5));
     }
@@ -276,6 +279,20 @@ async fn check_retention(app: &App, events: &[Value], random: &mut StdRng, conte
     for (name, event_type) in [("startEvent", start), ("returnEvent", back)] {
         arguments.extend(event_type.map(|event_type| format!(r#", {name}: "{event_type}""#)));
     }
+    // How people began.
+    let (country, genre) = match random.random_range(0..6) {
+        0 => (Some("DE"), None),
+        1 => (None, Some("Rock")),
+        2 => (Some("FR"), Some("Jazz")),
+        _ => (None, None),
+    };
+    let is_filtered = country.is_some() || genre.is_some();
+    if is_filtered {
+        let given = [("country", country), ("genre", genre)]
+            .map(|(name, value)| value.map(|value| format!(r#"{name}: "{value}""#)));
+        arguments
+            .push_str(&format!(", firstStream: {{{}}}", given.into_iter().flatten().collect::<Vec<_>>().join(", ")));
+    }
     let of = if song { r#"song(id: "song-1")"# } else { "platform" };
     let context = format!("{context}: {of} {arguments}");
     let query = format!(
@@ -287,7 +304,7 @@ async fn check_retention(app: &App, events: &[Value], random: &mut StdRng, conte
         return;
     }
     let is_stream = |event: &Value| {
-        let is_play = event["type"] == "track.played" && event["songId"] == "song-1";
+        let is_play = event["type"] == "track.played" && (!song || event["songId"] == "song-1");
         is_play && event["playedMs"].as_i64().is_none_or(|played| played >= 30_000)
     };
     let did = |event: &Value, event_type: Option<&str>| match event_type {
@@ -301,6 +318,22 @@ async fn check_retention(app: &App, events: &[Value], random: &mut StdRng, conte
     {
         let began = first.entry(user).or_insert(i64::MAX);
         *began = (*began).min(at(event));
+    }
+    if is_filtered {
+        let mut streams: Vec<&Value> = events.iter().filter(|event| is_stream(event)).collect();
+        // Missing before any text, as in the order of texts that may be missing.
+        streams.sort_by_key(|event| (at(event), event["country"].as_str(), event["genre"].as_str()));
+        let mut told: BTreeMap<&str, &Value> = BTreeMap::new();
+        streams.into_iter().filter_map(|event| Some((user(event)?, event))).for_each(|(user, event)| {
+            told.entry(user).or_insert(event);
+        });
+        first.retain(|user, _| {
+            let is_it = |event: &&Value| {
+                country.is_none_or(|country| event["country"] == country)
+                    && genre.is_none_or(|genre| event["genre"] == genre)
+            };
+            told.get(user).is_some_and(is_it)
+        });
     }
     let cohorts = answer[field]["retention"]["cohorts"].as_array().unwrap();
     let mut expected_start = period(local(from_ms.div_euclid(900_000) * 900_000), every, zone).0;
@@ -414,5 +447,62 @@ on_every_database!(an_empty_platform_has_zeros_and_bad_questions_are_refused, |d
         assert_eq!(error["extensions"]["code"], "BAD_USER_INPUT", "{field}: {answer}");
         assert_eq!(error["extensions"]["field"], told, "{field}: {answer}");
     }
+    app.stop().await;
+});
+
+on_every_database!(listeners_are_told_apart_by_their_first_stream_of_a_song, |database| {
+    let app = App::start_with(&database, Options::at(T0)).await;
+    let day = T0 - 3 * DAY_MS - T0 % DAY_MS;
+    let mut events: Vec<Value> = Vec::new();
+    let mut play = |user: &str, song: &str, at_ms: i64, country: &str| {
+        events.push(json!({
+            "id": format!("first-{}", events.len()), "type": "track.played", "userId": user, "songId": song, "artistId": "artist-1",
+            "occurredAt": at_ms, "country": country,
+        }));
+    };
+    for number in 0..6 {
+        // The day begins with something else, from elsewhere; all of it is within a quarter of an hour.
+        let user = format!("user-{number}");
+        play(&user, "song-2", day + number, "FR");
+        play(&user, "song-1", day + 1_000 + number, if number < 5 { "DE" } else { "FR" });
+        play(&user, "song-1", day + 2_000 + number, "DE");
+        play(&user, "song-1", day + DAY_MS, "FR");
+    }
+    app.record(&events).await;
+    let query = |of: &str, country: &str| {
+        format!(
+            r#"{{ {of} {{ retention(cohortBy: DAY, during: {{last: "P4D"}}, periods: 1, firstStream: {{country: "{country}"}}) {{ cohorts {{ size {{ value }} cells {{ users }} }} }} }} }}"#
+        )
+    };
+    let sizes = |data: &Value, of: &str| -> Vec<i64> {
+        let cohorts = data[of]["retention"]["cohorts"].as_array().unwrap();
+        cohorts.iter().map(|cohort| cohort["size"]["value"].as_i64().unwrap()).filter(|size| *size > 0).collect()
+    };
+    for merged in [false, true] {
+        if merged {
+            app.merge_audience().await;
+        }
+        for (of, country, expected) in [
+            (r#"song(id: "song-1")"#, "DE", vec![5]),
+            (r#"song(id: "song-1")"#, "FR", vec![1]),
+            (r#"song(id: "song-1")"#, "US", vec![]),
+            ("platform", "FR", vec![6]),
+            ("platform", "DE", vec![]),
+        ] {
+            let data = app.ask(&query(of, country)).await;
+            assert_eq!(sizes(&data, of.split('(').next().unwrap()), expected, "{of} {country}, merged: {merged}");
+        }
+    }
+    // Whom few are, is not told to the artist.
+    let artist = app.token("artist", &["artist-1"]);
+    for (country, expected) in [("DE", vec![5]), ("FR", vec![])] {
+        let answer = app.graphql(Some(&artist), &query(r#"artist(id: "artist-1")"#, country), json!({})).await;
+        let expected_of_artist = if country == "FR" { vec![6] } else { vec![] };
+        assert_eq!(sizes(&answer["data"], "artist"), expected_of_artist, "{answer}");
+        let answer = app.graphql(Some(&artist), &query(r#"song(id: "song-1")"#, country), json!({})).await;
+        assert_eq!(sizes(&answer["data"], "song"), expected, "{answer}");
+    }
+    let answer = app.graphql(Some(&app.admin()), &query("platform", "Germany"), json!({})).await;
+    assert_eq!(answer["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{answer}");
     app.stop().await;
 });

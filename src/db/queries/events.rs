@@ -179,6 +179,13 @@ pub async fn list_of_user<C: ConnectionTrait>(conn: &C, user_id: &str, moments: 
     Ok(events)
 }
 
+/// Everybody's events of a type at some moments, few enough for one statement.
+pub async fn list_at<C: ConnectionTrait>(conn: &C, event_type: &str, moments: &[i64]) -> Result<Vec<Event>, DbError> {
+    let mut sql = SqlBuilder::new(conn, &format!("SELECT {COLUMNS} FROM event WHERE occurred_at_ms"));
+    sql.bind_list(moments).push(" AND event_type = ").bind(event_type);
+    conn.query_all_raw(sql.build(conn)).await?.iter().map(event).collect()
+}
+
 /// Takes a user out of their events of some moments, and puts `nobody` in their place; returns how many there were.
 /// What is counted by stays, and so does the key: an event that is sent again is known.
 pub async fn erase_user(txn: &Transaction, user_id: &str, nobody: &str, moments: &[i64]) -> Result<u64, DbError> {

@@ -15,7 +15,7 @@ use super::{
     ranking::{Rank, RankedAlbum, RankedSong, require_rankable},
     realtime::Realtime,
     release::{self, ReleaseComparison},
-    retention::{AskedRetention, RetentionMode, RetentionTable},
+    retention::{AskedRetention, FirstStream, RetentionMode, RetentionTable},
     timeline::{Timeline, bucket_estimate, cut},
     works::AskedWorks,
 };
@@ -237,6 +237,7 @@ measurables! {
 
         /// Which listeners come back: cohorts by the period of their first stream. For the artist and admins.
         #[graphql(complexity = "100 + bucket_estimate(&during, cohort_by).saturating_mul(child_complexity) / 10")]
+        #[expect(clippy::too_many_arguments, reason = "each is an argument of the field")]
         pub async fn retention(
             &self,
             ctx: &Context<'_>,
@@ -247,12 +248,14 @@ measurables! {
             #[graphql(desc = "When somebody has come back.", default_with = "RetentionMode::OnPeriod")]
             mode: RetentionMode,
             #[graphql(desc = "How many periods after a cohort's own, 1 to 100.", default = 12)] periods: i32,
+            #[graphql(desc = "Only people who began so; for artists nobody where these are fewer than five (or as many as the operator has chosen).")]
+            first_stream: Option<FirstStream>,
             #[graphql(desc = "The zone whose calendar cuts the periods.", default_with = "TimeZone::UTC")]
             time_zone: TimeZone,
         ) -> Result<RetentionTable, ApiError> {
             let who = Who::ListenersOf(own_subject(ctx, &self.0, None)?.entity);
             let (start, back, zone) = (who.clone(), who, time_zone);
-            AskedRetention { start, back, cohort_by, during, mode, periods, zone }.answer(ctx).await
+            AskedRetention { start, back, cohort_by, during, mode, periods, zone, first_stream }.answer(ctx).await
         }
 
         /// Where it stands among all of its kind, in the order of `ranking`. Metrics that are not public are for

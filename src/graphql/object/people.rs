@@ -120,7 +120,7 @@ pub struct Overlap {
     pub share_of_that: Option<f64>,
 }
 
-fn is_admin(ctx: &Context<'_>) -> bool {
+pub fn is_admin(ctx: &Context<'_>) -> bool {
     ctx.viewer().is_some_and(|viewer| viewer.role == Role::Admin)
 }
 

@@ -8,7 +8,7 @@ use super::{
     metrics::{Freshness, Metrics, Subject, UniqueCount, need_of, ratio},
     people::{self, Share},
     realtime::Realtime,
-    retention::{AskedRetention, RetentionMode, RetentionTable},
+    retention::{AskedRetention, FirstStream, RetentionMode, RetentionTable},
     sessions::SessionStats,
     timeline::{BUCKETS_MAX, Timeline, bucket_estimate, cut},
 };
@@ -285,12 +285,13 @@ impl Platform {
         start_event: Option<String>,
         #[graphql(desc = "The type of event that counts as coming back; any activity if left out.")]
         return_event: Option<String>,
+        #[graphql(desc = "Only people who began so.")] first_stream: Option<FirstStream>,
         #[graphql(desc = "The zone whose calendar cuts the periods.", default_with = "TimeZone::UTC")]
         time_zone: TimeZone,
     ) -> Result<RetentionTable, ApiError> {
         let who = |event_type: Option<String>| event_type.map_or(Who::Active, Who::Did);
         let (start, back, zone) = (who(start_event), who(return_event), time_zone);
-        AskedRetention { start, back, cohort_by, during, mode, periods, zone }.answer(ctx).await
+        AskedRetention { start, back, cohort_by, during, mode, periods, zone, first_stream }.answer(ctx).await
     }
 
     /// Sessions: how many, how long, with how many events. Source: each user's events in order.

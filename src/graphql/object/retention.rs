@@ -1,18 +1,19 @@
 //! Who comes back.
 
-use async_graphql::{Context, Enum, SimpleObject};
+use async_graphql::{Context, Enum, InputObject, SimpleObject};
 
 use super::{
     metrics::{Freshness, UniqueCount},
+    people::is_admin,
     timeline::BUCKETS_MAX,
 };
 use crate::{
-    analytics::{Cohort, RetentionQuestion, Who},
+    analytics::{self, Cohort, RetentionQuestion, Who},
     graphql::{
         context::ContextExt,
         error::ApiError,
         input::{Granularity, WindowInput},
-        scalars::{DateTime, Long, TimeZone},
+        scalars::{CountryCode, DateTime, Long, TimeZone},
     },
 };
 
@@ -26,6 +27,27 @@ pub enum RetentionMode {
     OnPeriod,
     /// In that period or any later one, up to now.
     Rolling,
+}
+
+/// How people began: what their first stream ever says, of the entity where it is an entity's listeners. All that is
+/// given has to hold; who never streamed is out. Where a listener's streams of the first day differ and their events
+/// are no longer kept, they are out too.
+#[derive(Debug, Clone, InputObject)]
+pub struct FirstStream {
+    /// From this country.
+    pub country: Option<CountryCode>,
+    /// From this source, such as `search`.
+    pub source: Option<String>,
+    /// Of this genre.
+    pub genre: Option<String>,
+}
+
+impl FirstStream {
+    fn parse(self) -> Result<analytics::FirstStream, ApiError> {
+        let Self { country, source, genre } = self;
+        let country = country.map(|country| country.parse("firstStream.country")).transpose()?;
+        Ok(analytics::FirstStream { country: country.map(|code| code.to_string()), source, genre })
+    }
 }
 
 /// Who comes back: a row for each cohort of people who began in the same period.
@@ -74,11 +96,12 @@ pub struct AskedRetention {
     pub mode: RetentionMode,
     pub periods: i32,
     pub zone: TimeZone,
+    pub first_stream: Option<FirstStream>,
 }
 
 impl AskedRetention {
     pub async fn answer(self, ctx: &Context<'_>) -> Result<RetentionTable, ApiError> {
-        let Self { start, back, cohort_by, during, mode, periods, zone } = self;
+        let Self { start, back, cohort_by, during, mode, periods, zone, first_stream } = self;
         let every = cohort_by.of_days("cohortBy")?;
         if !(1..=PERIODS_MAX).contains(&periods) {
             return Err(ApiError::invalid("periods", format!("must be 1 to {PERIODS_MAX}")));
@@ -86,7 +109,11 @@ impl AskedRetention {
         let zone = zone.0;
         let during = every.widened(ctx.analytics().window(during.parse()?, zone), zone);
         let (is_rolling, periods) = (mode == RetentionMode::Rolling, periods.unsigned_abs() as usize);
-        let question = RetentionQuestion { start, back, every, zone, during, periods, is_rolling };
+        let first_stream = first_stream.map(FirstStream::parse).transpose()?;
+        // An artist would otherwise learn where a single listener is.
+        let people_min = if is_admin(ctx) { 0 } else { ctx.analytics().shown_people_min() };
+        let question =
+            RetentionQuestion { start, back, every, zone, during, periods, is_rolling, first_stream, people_min };
         let cohorts = ctx.analytics().retention(&question, BUCKETS_MAX).await?.ok_or_else(|| {
             ApiError::invalid("cohortBy", format!("gives more than {BUCKETS_MAX} periods; ask for longer ones"))
         })?;
