@@ -26,6 +26,9 @@ const DASHBOARD: &str = include_str!("../documents/dashboard.graphql");
 const ARTIST: &str = include_str!("../documents/artist.graphql");
 const ACTIVE_USERS: &str = include_str!("../documents/active-users.graphql");
 const RETENTION: &str = include_str!("../documents/retention.graphql");
+const FUNNEL: &str = include_str!("../documents/funnel.graphql");
+const EXPLORE: &str = include_str!("../documents/explore.graphql");
+const LISTENER: &str = include_str!("../documents/listener.graphql");
 const RANKING: &str = include_str!("../documents/ranking.graphql");
 const PAGE: &str = include_str!("../documents/page.graphql");
 
@@ -37,7 +40,7 @@ const REQUESTS: usize = 4_096;
 const SAMPLE_BYTES: usize = 400;
 
 /// Measure GraphQL queries: an artist's dashboard, their own page with audience and markets, a ranking, a page of
-/// 50 artists, active users, retention.
+/// 50 artists, active users, retention, a funnel, any group-by, one listener.
 ///
 /// Every connection asks its next question as soon as the last one is answered. The ranking is asked once
 /// before anything else has warmed the server (restart it for a truly cold number), then repeatedly. With
@@ -83,6 +86,9 @@ enum Question {
     Page,
     ActiveUsers,
     Retention,
+    Funnel,
+    Explore,
+    Listener,
 }
 
 #[derive(Serialize)]
@@ -125,9 +131,13 @@ pub async fn run(target: &Target, options: &Options) -> Result<Value, BenchError
         let bodies = artist_bodies(ARTIST, options.artists_sampled);
         results["artist"] = json!(measure(target, options, "artist", bodies).await?);
     }
-    for (question, name, document) in
-        [(Question::ActiveUsers, "activeUsers", ACTIVE_USERS), (Question::Retention, "retention", RETENTION)]
-    {
+    for (question, name, document) in [
+        (Question::ActiveUsers, "activeUsers", ACTIVE_USERS),
+        (Question::Retention, "retention", RETENTION),
+        (Question::Funnel, "funnel", FUNNEL),
+        (Question::Explore, "explore", EXPLORE),
+        (Question::Listener, "listener", LISTENER),
+    ] {
         if wants(question) {
             results[name] = json!(measure(target, options, name, vec![body(document, &json!({}))]).await?);
         }

@@ -16,6 +16,9 @@ import platform from './examples/13-platform.graphql';
 import events from './examples/14-events.graphql';
 import liveEvents from './examples/15-live-events.graphql';
 import dashboard from './examples/16-dashboard.graphql';
+import funnel from './examples/17-funnel.graphql';
+import explore from './examples/18-explore.graphql';
+import listener from './examples/19-listener.graphql';
 
 export const exampleTabs = [
   welcome,
@@ -34,4 +37,7 @@ export const exampleTabs = [
   events,
   liveEvents,
   dashboard,
+  funnel,
+  explore,
+  listener,
 ].map((query) => ({ query }));
