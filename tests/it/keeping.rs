@@ -234,6 +234,14 @@ on_every_database!(quarter_hours_long_past_are_kept_as_hours, |database| {
     app.record(&quarters()).await;
     let (utc, india) = (hours(&app, "UTC").await, hours(&app, "Asia/Kolkata").await);
     assert_eq!((utc.len(), india.len()), (48, 49));
+    let listed = async |app: &App| {
+        let of = |entity: &str| {
+            format!(r#"events(where: {{types: ["track.played"]{entity}}}) {{ totalCount {{ value }} }}"#)
+        };
+        let song = of(r#", entity: {kind: SONG, id: "song-1"}"#);
+        app.ask(&format!("{{ all: {} song: {song} }}", of(""))).await
+    };
+    let events = listed(&app).await;
     app.stop().await;
 
     // 8 June is old enough, 9 June is not.
@@ -244,6 +252,8 @@ on_every_database!(quarter_hours_long_past_are_kept_as_hours, |database| {
     assert_eq!(count(&database, rows).await, 24 + 96);
     assert_eq!(look(&app).await, Report::default());
     assert_eq!(hours(&app, "UTC").await, utc);
+    // Events are found in every quarter of an hour that is kept as a whole.
+    assert_eq!(listed(&app).await, events);
     // In a zone between the hours, one counts where it begins: half an hour late, nothing twice, nothing lost.
     let folded = hours(&app, "Asia/Kolkata").await;
     let plays = |points: &[(String, i64, String)]| points.iter().map(|point| point.1).collect::<Vec<i64>>();

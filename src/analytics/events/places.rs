@@ -15,7 +15,7 @@ use crate::{
     domain::{
         entity::EntityKind,
         event_filter::{EventJudge, Named, always_counts},
-        window::{DAY_MS, Grain, QUARTER_MS},
+        window::{DAY_MS, Grain, HOUR_MS, QUARTER_MS},
     },
 };
 
@@ -150,7 +150,13 @@ impl Lookup<'_> {
         let quarters: Vec<i64> =
             days.into_iter().flat_map(|day| buckets(&(day..day + DAY_MS), Grain::Quarter)).collect();
         let quarters = rollups::list_active_buckets(reader, Grain::Quarter, &quarters, kind, ids).await?;
-        Ok(quarters.into_iter().collect())
+        // Of a day that is kept by hours, the first quarter of an hour stands for all of it.
+        let keeping = self.analytics.watermark.keeping();
+        let hour = |quarter: i64| {
+            let start = quarter - quarter.rem_euclid(HOUR_MS);
+            if keeping.is_by_hours(quarter) { start..start + HOUR_MS } else { quarter..quarter + QUARTER_MS }
+        };
+        Ok(quarters.into_iter().flat_map(|quarter| buckets(&hour(quarter), Grain::Quarter)).collect())
     }
 }
 
