@@ -1,6 +1,6 @@
 //! The read side: one function per question a client may ask, each for many keys at once. Answers come
-//! from rollups, listener sets, the catalogue and the last hour in memory; only [`events`] and [`explore`] read the
-//! event table, and what a user did at known moments is looked up there.
+//! from rollups, listener sets, the catalogue and the last hour in memory; only [`events`], [`explore`] and steps of a
+//! [`funnel`] that ask for more than trails hold read the event table, and what a user did at known moments is looked up there.
 
 mod active_users;
 mod audience;
@@ -13,6 +13,7 @@ mod explore;
 mod first_streams;
 mod funnel;
 mod listening;
+mod log;
 mod origins;
 mod people;
 mod ranking;
@@ -38,7 +39,7 @@ pub use explore::{
     KeyValue, Measure, NumberOf, OrderBy, Row, Statistic, Value,
 };
 pub use first_streams::FirstStream;
-pub use funnel::{EventMatch, Funnel, FunnelBy, FunnelOrder, FunnelQuestion, Reached};
+pub use funnel::{EventMatch, Funnel, FunnelBy, FunnelError, FunnelOrder, FunnelQuestion, Reached};
 pub use listening::{KnownUser, StreamTimes, Tastes};
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
 pub use people::Who;

@@ -89,18 +89,23 @@ pub struct Named {
 }
 
 impl Named {
-    fn is_in(&self, event: &Event) -> bool {
+    /// Everything that is read as this entity is.
+    pub fn of(entity: &EntityRef, merges: &Merges) -> Self {
+        Self { kind: entity.kind, ids: merges.members(entity).into_iter().map(|member| member.id).collect() }
+    }
+
+    /// Whether an event is about one of them.
+    pub fn is_in(&self, event: &Event) -> bool {
         concerned(event, self.kind).any(|id| self.ids.contains(id))
     }
 }
 
 impl<'a> EventJudge<'a> {
     pub fn new(filter: &'a EventFilter, scope: &EventScope, stretch: Range<i64>, merges: &Merges) -> Self {
-        let ids = |entity: &EntityRef| merges.members(entity).into_iter().map(|member| member.id).collect();
-        let entity = filter.entity.as_ref().map(|entity| Named { kind: entity.kind, ids: ids(entity) });
+        let entity = filter.entity.as_ref().map(|entity| Named::of(entity, merges));
         let own = |id: &String| OwnArtist {
             id: id.as_str().into(),
-            members: ids(&EntityRef::new(EntityKind::Artist, id.as_str())),
+            members: Named::of(&EntityRef::new(EntityKind::Artist, id.as_str()), merges).ids,
         };
         let artists = match scope {
             EventScope::Everything => None,

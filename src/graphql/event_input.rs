@@ -109,7 +109,7 @@ impl EventFilterInput {
             during: self.during.map(WindowInput::parse_exactly).transpose()?,
             genre: text("where.genre", self.genre)?,
             country: self.country.map(|country| country.parse("where.country")).transpose()?,
-            properties: self.property_equals.map(properties).transpose()?.unwrap_or_default(),
+            properties: properties("where.propertyEquals", self.property_equals.unwrap_or_default())?,
         })
     }
 }
@@ -129,8 +129,8 @@ fn types(types: Vec<String>) -> Result<BTreeSet<Arc<str>>, ApiError> {
     types.into_iter().map(|name| readable("where.types", name)).collect()
 }
 
-fn properties(matches: Vec<PropertyMatch>) -> Result<Vec<property::PropertyMatch>, ApiError> {
-    let field = "where.propertyEquals";
+/// Properties that all have to equal something; `field` is where they stand.
+pub fn properties(field: &str, matches: Vec<PropertyMatch>) -> Result<Vec<property::PropertyMatch>, ApiError> {
     if matches.len() > PROPERTIES_MAX {
         return Err(ApiError::invalid(field, format!("must name at most {PROPERTIES_MAX} properties")));
     }
@@ -138,7 +138,7 @@ fn properties(matches: Vec<PropertyMatch>) -> Result<Vec<property::PropertyMatch
 }
 
 /// A text that an event can have, and that every database takes.
-fn readable(field: &str, text: String) -> Result<Arc<str>, ApiError> {
+pub fn readable(field: &str, text: String) -> Result<Arc<str>, ApiError> {
     if text.contains('\0') {
         return Err(ApiError::invalid(field, "holds the character NUL (U+0000); remove it"));
     }

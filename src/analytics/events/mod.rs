@@ -11,7 +11,7 @@ use std::{ops::Range, sync::Arc};
 
 pub use seen::{SeenEvent, Viewing};
 
-use self::places::Places;
+pub(super) use self::places::Places;
 use super::Analytics;
 use crate::{
     db::{

@@ -54,7 +54,26 @@ impl Places {
         let stretch = stretch.start..stretch.end.saturating_add(1);
         let types = judge.filter.types.as_ref().map(|types| types.iter().cloned().collect());
         // The entity comes first, and is the narrower of the two.
-        let sought = Sought { types, named: judge.named().into_iter().next() };
+        Self::new(analytics, Sought { types, named: judge.named().into_iter().next() }, stretch, from)
+    }
+
+    /// All places of events of a type, about something if that is asked, oldest first.
+    pub async fn list(
+        analytics: &Analytics,
+        event_type: &str,
+        named: Option<Named>,
+        stretch: Range<i64>,
+    ) -> Result<Vec<Range<i64>>, DbError> {
+        let sought = Sought { types: Some(vec![event_type.into()]), named };
+        let mut places = Self::new(analytics, sought, stretch, End::Oldest);
+        let mut list = Vec::new();
+        while let Some(place) = places.next(analytics).await? {
+            list.push(place);
+        }
+        Ok(list)
+    }
+
+    fn new(analytics: &Analytics, sought: Sought, stretch: Range<i64>, from: End) -> Self {
         if sought.types.is_none() && sought.named.is_none() {
             return Self::Everywhere(Some(stretch));
         }

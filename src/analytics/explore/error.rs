@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{db::DbError, domain::error::ErrorKind};
+use crate::{analytics::log::LogError, db::DbError, domain::error::ErrorKind};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExploreError {
@@ -49,6 +49,16 @@ impl ExploreError {
             Self::TooManyGroups { .. } | Self::TooManyWorks { .. } => Some("by"),
             Self::MixedCurrencies { .. } => Some("measures"),
             Self::Store(_) => None,
+        }
+    }
+}
+
+impl From<LogError> for ExploreError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::TooManyRows { read, limit } => Self::TooManyRows { asked: read as i64, limit },
+            LogError::TooSlow { limit } => Self::TooSlow { limit },
+            LogError::Store(error) => Self::Store(error),
         }
     }
 }

@@ -10,22 +10,22 @@ use super::{
     aggregate::{Addend, Crowd, Groups, KeyValue},
 };
 use crate::{
+    analytics::log::LogReading,
     db::{
         DbError,
-        queries::explore::{self, LogColumns, LogFilter, Named},
+        queries::explore::{self, LogColumns, LogFilter},
     },
     domain::{
         counting::{Action, Counter, Effect, Occurrence, Part, action_of, effect},
         entity::{EntityKind, EntityRef},
         event::Event,
+        event_filter::Named,
         merge::Merges,
         origin::Dimension,
         window::{Grain, Window, hour_of_day, weekday},
     },
 };
 
-/// Events that one statement looks at.
-const PAGE: usize = 20_000;
 /// What is left of the id of somebody who was erased begins so: they are still one person, but nobody by name.
 const ERASED_PREFIX: char = '\u{1}';
 
@@ -37,8 +37,6 @@ pub async fn fill(
     groups: &mut Groups<'_>,
 ) -> Result<usize, ExploreError> {
     let started = Instant::now();
-    let budget = analytics.explore_budget;
-    let too_slow = || ExploreError::TooSlow { limit: budget.time_max };
     let window = analytics.narrowed(question.window);
     let window =
         Window { from_ms: window.from_ms.max(question.window.from_ms), to_ms: window.to_ms.min(question.window.to_ms) };
@@ -46,31 +44,11 @@ pub async fn fill(
     refuse_many(analytics, question, window, &stretches).await?;
     let mut judge = Judge::new(analytics, question, catalogue, groups);
     let (filter, columns) = (judge.filter(), judge.columns());
-    let snapshot = analytics.database.begin_snapshot().await?;
-    let mut rows_read = 0;
+    let mut reading = LogReading::begin(analytics, started).await?;
     for stretch in stretches {
-        let mut after = None;
-        loop {
-            let left = budget.time_max.checked_sub(started.elapsed()).filter(|left| !left.is_zero());
-            explore::limit_time(&snapshot, left.ok_or_else(too_slow)?).await?;
-            let page = explore::list_page(&snapshot, &filter, columns, stretch, after, PAGE).await;
-            // A statement that ran into its limit failed for nothing else.
-            let page =
-                page.map_err(|error| if started.elapsed() >= budget.time_max { too_slow() } else { error.into() })?;
-            rows_read += page.events.len();
-            if rows_read > budget.rows_max {
-                return Err(ExploreError::TooManyRows { asked: rows_read as i64, limit: budget.rows_max });
-            }
-            for event in &page.events {
-                judge.take(event, groups)?;
-            }
-            after = page.last;
-            if page.is_last {
-                break;
-            }
-        }
+        reading.read(std::slice::from_ref(&filter), columns, stretch, |event| judge.take(event, groups)).await?;
     }
-    Ok(rows_read)
+    Ok(reading.rows_read)
 }
 
 /// Where in the window there is anything: where types are asked for, the days that have events of them.
@@ -205,6 +183,7 @@ impl<'a> Judge<'a> {
             user_id: filter.user_id.clone(),
             currency: filter.currency.clone(),
             named: artists.into_iter().chain(entity).collect(),
+            ..LogFilter::default()
         }
     }
 

@@ -10,6 +10,7 @@ use crate::{
     domain::{
         entity::EntityKind,
         event::{Event, EventKey},
+        event_filter::Named,
         window::{Grain, Window},
     },
 };
@@ -24,14 +25,10 @@ pub struct LogFilter {
     pub genre: Option<Arc<str>>,
     pub user_id: Option<Arc<str>>,
     pub currency: Option<Arc<str>>,
+    /// Whom an event is credited to no column says: what is credited may be handed out too.
     pub named: Vec<Named>,
-}
-
-/// Any of these has to be named. Whom an event is credited to no column says: what is credited may be handed out too.
-#[derive(Debug, Clone)]
-pub struct Named {
-    pub kind: EntityKind,
-    pub ids: Vec<Arc<str>>,
+    /// Only what is a step of a user: an event that stands for several is nobody's.
+    pub of_users: bool,
 }
 
 /// Columns that most questions can do without, and that take long to read.
@@ -50,18 +47,18 @@ pub struct LogPage {
     pub is_last: bool,
 }
 
-/// Looks at the next `limit` events of a stretch, oldest first. What is looked at is bounded, whatever fits: the last
-/// event is always read, so that the next page goes on behind it.
+/// Looks at the next `limit` events of a stretch, oldest first, for those that any of the filters lets through. What is
+/// looked at is bounded, whatever fits: the last event is always read, so that the next page goes on behind it.
 pub async fn list_page<C: ConnectionTrait>(
     conn: &C,
-    filter: &LogFilter,
+    filters: &[LogFilter],
     columns: LogColumns,
     stretch: Window,
     after: Option<EventKey>,
     limit: usize,
 ) -> Result<LogPage, DbError> {
     let mut sql = SqlBuilder::new(conn, "WITH page AS (SELECT occurred_at_ms, event_hash, event_type, ");
-    let has_people = columns.people || filter.user_id.is_some();
+    let has_people = columns.people || filters.iter().any(|filter| filter.of_users || filter.user_id.is_some());
     sql.push(if has_people { "user_id, anonymous_id, " } else { "NULL AS user_id, NULL AS anonymous_id, " });
     sql.push("song_id, album_id, playlist_id, artist_id, genre, country, listening_source, device, played_ms, ");
     sql.push("duration_ms, ended_by_user, count, amount_minor, currency, ");
@@ -80,7 +77,11 @@ pub async fn list_page<C: ConnectionTrait>(
     sql.push(" ORDER BY occurred_at_ms, event_hash LIMIT ").bind(rows_max);
     sql.push("), ending AS (SELECT occurred_at_ms AS last_at, event_hash AS last_hash FROM page ");
     sql.push("ORDER BY occurred_at_ms DESC, event_hash DESC LIMIT 1), judged AS (SELECT page.*, CASE WHEN ");
-    filter.push(&mut sql);
+    for (place, filter) in filters.iter().enumerate() {
+        sql.push(if place == 0 { "(" } else { " OR (" });
+        filter.push(&mut sql);
+        sql.push(")");
+    }
     sql.push(" THEN 1 ELSE 0 END AS is_wanted FROM page) SELECT judged.*, (SELECT COUNT(*) FROM page) ");
     sql.push(
         "FROM judged CROSS JOIN ending WHERE is_wanted = 1 OR (occurred_at_ms = last_at AND event_hash = last_hash) ",
@@ -101,7 +102,7 @@ pub async fn list_page<C: ConnectionTrait>(
 
 impl LogFilter {
     fn push(&self, sql: &mut SqlBuilder) {
-        sql.push("1 = 1");
+        sql.push(if self.of_users { "user_id IS NOT NULL AND count IS NULL" } else { "1 = 1" });
         for (column, value) in [
             ("country", &self.country),
             ("listening_source", &self.source),

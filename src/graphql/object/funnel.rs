@@ -4,12 +4,13 @@ use async_graphql::{Context, Enum, InputObject, SimpleObject};
 
 use super::metrics::{Freshness, ratio};
 use crate::{
-    analytics::{self, FunnelBy, FunnelQuestion},
-    domain::{origin, window::Window},
+    analytics::{self, FunnelBy, FunnelError, FunnelQuestion},
+    domain::{entity, origin, window::Window},
     graphql::{
         context::ContextExt,
         error::ApiError,
-        input::{WindowInput, page_size},
+        event_input::{PropertyMatch, properties, readable},
+        input::{EntityRef, WindowInput, page_size},
         scalars::{CountryCode, Duration, Long},
     },
 };
@@ -21,6 +22,10 @@ const PARTS_MAX: usize = 200;
 const WITHIN_MS_MAX: i64 = 366 * 86_400_000;
 
 /// Which events are meant; all that is given has to hold.
+///
+/// With `entity` or `properties` the events themselves are read, within the budgets of `explore`: past one the answer is
+/// the error BUDGET_EXCEEDED. Events that are no longer kept match neither. Steps of somebody who was erased stay; their
+/// properties are empty and match nothing.
 #[derive(Debug, Clone, InputObject)]
 pub struct EventMatch {
     /// The type of event. One that never happened matches nothing.
@@ -34,13 +39,30 @@ pub struct EventMatch {
     pub device: Option<String>,
     /// Of this genre.
     pub genre: Option<String>,
+    /// About this song, album, playlist or artist, or what is merged into it, as in `EventFilter.entity`.
+    pub entity: Option<EntityRef>,
+    /// Whose properties equal all of these; at most 10.
+    pub properties: Option<Vec<PropertyMatch>>,
 }
 
 impl EventMatch {
     fn parse(self, field: &str) -> Result<analytics::EventMatch, ApiError> {
-        let Self { event_type, country, source, device, genre } = self;
-        let country = country.map(|country| country.parse(&format!("{field}.country"))).transpose()?;
-        Ok(analytics::EventMatch { event_type, origin: [country.map(|code| code.to_string()), source, device], genre })
+        let at = |part: &str| format!("{field}.{part}");
+        let told = |part: &str, text: String| readable(&at(part), text).map(|text| text.to_string());
+        let text = |part: &str, text: Option<String>| text.map(|text| told(part, text)).transpose();
+        let entity: Option<entity::EntityRef> = self.entity.map(Into::into);
+        if let Some(entity) = &entity {
+            readable(&at("entity.id"), entity.id.to_string())?;
+        }
+        let country = self.country.map(|country| country.parse(&at("country"))).transpose()?;
+        let origin = [country.map(|code| code.to_string()), text("source", self.source)?, text("device", self.device)?];
+        Ok(analytics::EventMatch {
+            event_type: told("type", self.event_type)?,
+            origin,
+            genre: text("genre", self.genre)?,
+            entity,
+            properties: properties(&at("properties"), self.properties.unwrap_or_default())?,
+        })
     }
 
     fn parse_all(list: Vec<Self>, field: &str) -> Result<Vec<analytics::EventMatch>, ApiError> {
@@ -184,5 +206,14 @@ impl FunnelStep {
             median_since_first_ms: reached.since_first_ms.map(Long::of),
         };
         steps.iter().zip(reached).enumerate().map(step).collect()
+    }
+}
+
+impl From<FunnelError> for ApiError {
+    fn from(error: FunnelError) -> Self {
+        match error {
+            FunnelError::Store(error) => error.into(),
+            error => ApiError { field: Some("during".to_owned()), ..ApiError::new(error.kind(), error.to_string()) },
+        }
     }
 }

@@ -1,23 +1,37 @@
 //! How far users get through some steps.
+//!
+//! Trails tell what each user did one after the other, and most of what a step can ask for. What they do not hold, what
+//! an event is about and its properties, is read from the log first ([`logged`]); then each user's steps are shown once.
+
+mod logged;
+mod matching;
 
 use std::{collections::HashMap, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
+pub use self::logged::FunnelError;
+use self::matching::{Deed, Matching};
 use super::{Analytics, trails::Walk};
-use crate::{
-    audience::{fact::Texts, trail::Step},
-    db::DbError,
-    domain::{origin::Dimension, window::Window},
-};
+use crate::domain::{entity::EntityRef, origin::Dimension, property::PropertyMatch, window::Window};
 
 /// Which events are meant. What is left out matches anything.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct EventMatch {
     pub event_type: String,
     /// By [`Dimension`].
     pub origin: [Option<String>; 3],
     pub genre: Option<String>,
+    /// About this, or what is read as it.
+    pub entity: Option<EntityRef>,
+    pub properties: Vec<PropertyMatch>,
+}
+
+impl EventMatch {
+    /// Whether only the log tells.
+    fn is_of_log(&self) -> bool {
+        self.entity.is_some() || !self.properties.is_empty()
+    }
 }
 
 /// In which order the steps have to be done.
@@ -51,6 +65,13 @@ pub struct FunnelQuestion {
     pub by: Option<FunnelBy>,
 }
 
+impl FunnelQuestion {
+    /// The steps, and then what is excluded.
+    fn all(&self) -> impl Iterator<Item = &EventMatch> {
+        self.steps.iter().chain(&self.exclude)
+    }
+}
+
 /// Users who got to one step.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Reached {
@@ -72,14 +93,17 @@ impl Analytics {
     /// ways lead there, the one whose steps lie closest behind each other.
     ///
     /// Attempts begin in the window, and may end behind it. Events of one moment are taken in the order of the steps.
-    /// Source: trails, each event of a user once.
-    pub async fn funnel(&self, question: &FunnelQuestion) -> Result<Funnel, DbError> {
+    /// Source: trails, each event of a user once; for what is asked of an event's entity or properties, the log within
+    /// the budgets of rows and time.
+    pub async fn funnel(&self, question: &FunnelQuestion) -> Result<Funnel, FunnelError> {
         let FunnelQuestion { during, within_ms, order, by, .. } = question;
-        let named = question.steps.iter().chain(&question.exclude).map(|step| step.event_type.clone());
+        let named = question.all().map(|step| step.event_type.clone());
         let event_types = (*order != FunnelOrder::Strict).then(|| named.collect());
         let until_ms = during.to_ms.saturating_add(*within_ms);
         let walk = Walk { during: during.from_ms..until_ms, event_types, ..Walk::default() };
-        let mut matching = Matching::new(question);
+        // First, so that nearly all of it is on trails by then: what is found, and not shown there yet, is no step.
+        let logged = self.logged(question, &walk.during).await?;
+        let mut matching = Matching::new(question, logged);
         let mut all = Times::new(question.steps.len());
         let mut parts: HashMap<u32, Times> = HashMap::new();
         let mut names: FxHashMap<u32, Option<Arc<str>>> = FxHashMap::default();
@@ -104,87 +128,6 @@ impl Analytics {
             next_reached[0].users.cmp(&reached[0].users).then_with(|| one.cmp(next))
         });
         Ok(Funnel { steps: all.reached(), parts })
-    }
-}
-
-/// What one event of a user means to the funnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Deed {
-    at_ms: i64,
-    /// Which steps it may be, a bit each.
-    mask: u32,
-    is_excluded: bool,
-    /// Its place among the user's steps.
-    step: usize,
-}
-
-/// Which events are which steps.
-struct Matching<'a> {
-    steps: Vec<Matcher<'a>>,
-    exclude: Vec<Matcher<'a>>,
-}
-
-/// The numbers that a match's texts have, as far as they were met.
-struct Matcher<'a> {
-    of: &'a EventMatch,
-    event_type: Option<u32>,
-    origin: [Option<u32>; 3],
-    genre: Option<u32>,
-    /// How many texts had been looked through.
-    texts: usize,
-}
-
-impl<'a> Matching<'a> {
-    fn new(question: &'a FunnelQuestion) -> Self {
-        let matchers = |of: &'a [EventMatch]| of.iter().map(Matcher::new).collect();
-        Self { steps: matchers(&question.steps), exclude: matchers(&question.exclude) }
-    }
-
-    fn deeds_of(&mut self, steps: &[Step], texts: &Texts, deeds: &mut Vec<Deed>) {
-        self.steps.iter_mut().chain(&mut self.exclude).for_each(|matcher| matcher.learn(texts));
-        deeds.clear();
-        for (place, step) in steps.iter().enumerate() {
-            let bits = self.steps.iter().enumerate().filter(|(_, matcher)| matcher.is_met(step));
-            deeds.push(Deed {
-                at_ms: step.at_ms,
-                mask: bits.fold(0, |mask, (bit, _)| mask | 1 << bit),
-                is_excluded: self.exclude.iter().any(|matcher| matcher.is_met(step)),
-                step: place,
-            });
-        }
-        // What is no step comes last of its moment.
-        deeds.sort_by_key(|deed| (deed.at_ms, deed.mask.trailing_zeros()));
-    }
-}
-
-impl<'a> Matcher<'a> {
-    fn new(of: &'a EventMatch) -> Self {
-        Self { of, event_type: None, origin: [None; 3], genre: None, texts: 0 }
-    }
-
-    /// Looks for its texts among those that are new.
-    fn learn(&mut self, texts: &Texts) {
-        let list = texts.list();
-        for (number, text) in (1..).zip(list).skip(self.texts) {
-            let learn = |wanted: Option<&String>, known: &mut Option<u32>| {
-                if wanted.is_some_and(|wanted| **wanted == **text) {
-                    *known = Some(number);
-                }
-            };
-            learn(Some(&self.of.event_type), &mut self.event_type);
-            learn(self.of.genre.as_ref(), &mut self.genre);
-            for (wanted, known) in self.of.origin.iter().zip(&mut self.origin) {
-                learn(wanted.as_ref(), known);
-            }
-        }
-        self.texts = list.len();
-    }
-
-    fn is_met(&self, step: &Step) -> bool {
-        let is_said = |wanted: &Option<String>, known: Option<u32>, said: u32| wanted.is_none() || known == Some(said);
-        self.event_type == Some(step.event_type)
-            && is_said(&self.of.genre, self.genre, step.genre)
-            && (0..3).all(|index| is_said(&self.of.origin[index], self.origin[index], step.origin[index]))
     }
 }
 
