@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    ops::Range,
     sync::Arc,
 };
 
@@ -27,6 +28,8 @@ use crate::{
 };
 
 pub(super) const PLAYED: &str = "track.played";
+/// Before and after everything that happens, with room for any stretch of time on either side.
+pub const EVER: Range<i64> = i64::MIN / 2..i64::MAX / 2;
 
 /// Somebody with a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,11 +69,10 @@ impl Analytics {
         Ok(found.into_iter().next().map(|(id, number)| KnownUser { id: id.into(), number }))
     }
 
-    /// When anything happened that names a user; each moment once.
+    /// When anything happened in a stretch that names a user; each moment once.
     ///
     /// Source: the user's trail. What other processes have committed is known once it is followed.
-    pub async fn moments_of(&self, user: &KnownUser) -> Result<Vec<i64>, DbError> {
-        let during = i64::MIN / 2..i64::MAX / 2;
+    pub async fn moments_of(&self, user: &KnownUser, during: Range<i64>) -> Result<Vec<i64>, DbError> {
         let mut moments = Vec::new();
         let walk = Walk { during, event_types: None, users: Some(user.set()), with_several: true };
         self.walk(&walk, |steps, _| moments.extend(steps.iter().map(|step| step.at_ms))).await?;
@@ -95,7 +97,7 @@ impl Analytics {
     /// still be without a stream. Source: the user's trail.
     pub async fn streak_days(&self, user: &KnownUser, to_ms: i64, zone: Tz) -> Result<u32, DbError> {
         let mut days: Vec<NaiveDate> = Vec::new();
-        self.walk(&plays_of(user, Window { from_ms: i64::MIN / 2, to_ms }), |steps, _| {
+        self.walk(&plays_of(user, Window { from_ms: EVER.start, to_ms }), |steps, _| {
             days.extend(steps.iter().filter(|step| step.is_stream).map(|step| local(step.at_ms, zone).date()));
         })
         .await?;

@@ -40,7 +40,7 @@ pub use explore::{
 };
 pub use first_streams::FirstStream;
 pub use funnel::{EventMatch, Funnel, FunnelBy, FunnelError, FunnelOrder, FunnelQuestion, Reached};
-pub use listening::{KnownUser, StreamTimes, Tastes};
+pub use listening::{EVER, KnownUser, StreamTimes, Tastes};
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
 pub use people::Who;
 pub use ranking::{PAGES_DEPTH, Place, PlaceKey, PositionKey, RankedEntity, RankingList, Totals, value_of};

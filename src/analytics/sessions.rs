@@ -2,11 +2,11 @@
 
 use roaring::RoaringBitmap;
 
-use super::{Analytics, funnel::median, trails::Walk};
+use super::{Analytics, KnownUser, funnel::median, trails::Walk};
 use crate::{
     audience::trail::Step,
     db::DbError,
-    domain::window::{DAY_MS, Window},
+    domain::window::{DAY_MS, Grain, Window},
 };
 
 /// Whoever does nothing for so long has ended their session.
@@ -59,6 +59,38 @@ impl Analytics {
                 return Ok((found.into_iter().map(Found::count).collect(), all.count()));
             }
             behind_ms *= 4;
+        }
+    }
+}
+
+impl Analytics {
+    /// When the sessions began that a user was in at some moments, which are in order. By everything that the user did,
+    /// on whichever side of the moments.
+    ///
+    /// Source: the user's trail, as far back as the first of these sessions reaches.
+    pub async fn session_starts(&self, user: &KnownUser, moments: &[i64]) -> Result<Vec<i64>, DbError> {
+        let (Some(first), Some(last)) = (moments.first(), moments.last()) else { return Ok(Vec::new()) };
+        let mut from_ms = Grain::Day.bucket_of(*first);
+        loop {
+            let mut starts = Vec::with_capacity(moments.len());
+            let during = from_ms..last + 1;
+            let mut all = moments.to_vec();
+            self.walk(&Walk { during, users: Some(user.set()), ..Walk::default() }, |steps, _| {
+                all.extend(steps.iter().map(|step| step.at_ms));
+            })
+            .await?;
+            all.sort_unstable();
+            let mut rest = moments;
+            for session in all.chunk_by(|one, next| is_one_session(*one, *next)) {
+                let (inside, behind) = rest.split_at(rest.partition_point(|at| *at <= session[session.len() - 1]));
+                starts.extend(inside.iter().map(|_| session[0]));
+                rest = behind;
+            }
+            // Whoever goes on from before what was read is asked for again.
+            if !is_one_session(from_ms, starts[0]) {
+                return Ok(starts);
+            }
+            from_ms -= DAY_MS.max(last - from_ms);
         }
     }
 }

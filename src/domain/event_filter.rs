@@ -186,6 +186,11 @@ impl EventKey {
         Self { occurred_at_ms, hash: [0; 16] }
     }
 
+    /// Behind every other event of this moment.
+    pub fn last_at(occurred_at_ms: i64) -> Self {
+        Self { occurred_at_ms, hash: [255; 16] }
+    }
+
     /// The next key that there can be.
     pub fn successor(self) -> Self {
         match u128::from_be_bytes(self.hash).checked_add(1) {
@@ -276,6 +281,6 @@ mod tests {
         let mut next = [0; 16];
         next[15] = 1;
         assert_eq!(EventKey::first_at(5).successor(), key(5, next));
-        assert_eq!(key(5, [255; 16]).successor(), EventKey::first_at(6));
+        assert_eq!(EventKey::last_at(5).successor(), EventKey::first_at(6));
     }
 }

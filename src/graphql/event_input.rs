@@ -96,6 +96,15 @@ impl EventFilterInput {
         Ok(EventQuestion { filter, scope: scope(viewer) })
     }
 
+    /// The valid question of who may see everything about this user.
+    pub fn ask_of(self, user_id: &Arc<str>) -> Result<EventQuestion, ApiError> {
+        if self.user_id.is_some() {
+            return Err(ApiError::invalid("where.userId", "is the user whose activity this is; leave it out"));
+        }
+        let filter = EventFilter { user_id: Some(user_id.clone()), ..self.parse()? };
+        Ok(EventQuestion { filter, scope: EventScope::Everything })
+    }
+
     fn parse(self) -> Result<EventFilter, ApiError> {
         let text = |field: &str, text: Option<String>| text.map(|text| readable(field, text)).transpose();
         let entity: Option<entity::EntityRef> = self.entity.map(Into::into);

@@ -180,6 +180,8 @@ fn way_to(type_name: &str) -> &'static str {
         "Conversion" => "query { platform { conversion { @ } } }",
         "ConversionPoint" => "query { platform { conversion { points { @ } } } }",
         "User" => r#"query { user(id: "listener") { @ } }"#,
+        "ActivityConnection" => r#"query { user(id: "listener") { activity { @ } } }"#,
+        "ActivityEdge" => r#"query { user(id: "listener") { activity { edges { @ } } } }"#,
         "ListeningSummary" => r#"query { user(id: "listener") { summary(during: {period: ALL_TIME}) { @ } } }"#,
         "RankedArtist" => {
             r#"query { user(id: "listener") { summary(during: {period: ALL_TIME}) { topArtists { @ } } } }"#

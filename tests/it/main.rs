@@ -4,6 +4,7 @@
 mod support;
 
 mod access;
+mod activity;
 mod audience;
 mod auth;
 mod bad_input;

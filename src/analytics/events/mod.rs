@@ -6,11 +6,13 @@
 
 mod places;
 mod seen;
+mod trodden;
 
 use std::{ops::Range, sync::Arc};
 
 pub use seen::{SeenEvent, Viewing};
 
+use self::places::Place;
 pub(super) use self::places::Places;
 use super::Analytics;
 use crate::{
@@ -171,8 +173,13 @@ impl Reading<'_> {
                 None => {
                     let Some(place) = self.places.next(analytics).await? else { return Ok(None) };
                     self.looked_at += PLACE_COST;
-                    let start = self.stretch.start.max(EventKey::first_at(place.start));
-                    start..self.stretch.end.min(EventKey::first_at(place.end))
+                    match place {
+                        Place::Moments(moments) => return Ok(Some(self.at(analytics, &moments).await?)),
+                        Place::Stretch(place) => {
+                            let start = self.stretch.start.max(EventKey::first_at(place.start));
+                            start..self.stretch.end.min(EventKey::first_at(place.end))
+                        }
+                    }
                 }
             };
             let found = event_list::find_step(reader, &rest, self.from, self.step_rows).await?;
@@ -189,5 +196,18 @@ impl Reading<'_> {
             let events = events.into_iter().filter(|event| self.judge.admits(event)).collect();
             return Ok(Some(Step { events, end }));
         }
+    }
+
+    /// What is asked for of some moments, whatever else happened then.
+    async fn at(&mut self, analytics: &Analytics, moments: &[i64]) -> Result<Step, DbError> {
+        let mut events = event_list::list_at(analytics.database.reader(), moments, self.from, &self.judge).await?;
+        events.retain(|event| self.stretch.contains(&event.key) && self.judge.admits(event));
+        self.looked_at += moments.len();
+        let last = moments[moments.len() - 1];
+        let end = match self.from {
+            End::Newest => EventKey::first_at(last),
+            End::Oldest => EventKey::last_at(last),
+        };
+        Ok(Step { events, end })
     }
 }

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use super::trodden::Trodden;
 use crate::{
     analytics::Analytics,
     db::{
@@ -19,25 +20,39 @@ use crate::{
     },
 };
 
-/// Stretches of time that hold everything asked for, from one end to the other, each handed out once.
+/// Times that hold everything asked for, from one end to the other, each handed out once.
 pub enum Places {
     /// Everywhere, at once.
     Everywhere(Option<Range<i64>>),
     /// Where counters tell that there is something.
     Counted(Counted),
+    /// Where a user's trail tells that they did something.
+    Trodden(Trodden),
 }
 
-/// How many days are looked up at once: few, since the first page is most often the only one, then more.
+/// One or some of these times.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Place {
+    Stretch(Range<i64>),
+    /// A user's moments, in order, and at least one.
+    Moments(Vec<i64>),
+}
+
+/// Days on their way to being looked up: few at first, since the first page is most often the only one, then more.
+pub struct Days {
+    pub from: End,
+    /// What was not taken yet.
+    rest: Range<i64>,
+    at_once: i64,
+}
+
 const DAYS_MIN: i64 = 8;
 const DAYS_MAX: i64 = 256;
 
 /// Quarter-hours in which what is asked for was counted.
 pub struct Counted {
     sought: Sought,
-    from: End,
-    /// What was not looked up yet.
-    rest: Range<i64>,
-    days: i64,
+    days: Days,
     waiting: VecDeque<Range<i64>>,
 }
 
@@ -52,6 +67,10 @@ impl Places {
     pub fn of(analytics: &Analytics, judge: &EventJudge<'_>, stretch: Range<i64>, from: End) -> Self {
         // The end of a stretch can be a key within its last millisecond.
         let stretch = stretch.start..stretch.end.saturating_add(1);
+        if let Some(user_id) = &judge.filter.user_id {
+            let days = Days::known(analytics, stretch, from);
+            return days.map_or(Self::Everywhere(None), |days| Self::Trodden(Trodden::new(user_id.clone(), days)));
+        }
         let types = judge.filter.types.as_ref().map(|types| types.iter().cloned().collect());
         // The entity comes first, and is the narrower of the two.
         Self::new(analytics, Sought { types, named: judge.named().into_iter().next() }, stretch, from)
@@ -68,7 +87,10 @@ impl Places {
         let mut places = Self::new(analytics, sought, stretch, End::Oldest);
         let mut list = Vec::new();
         while let Some(place) = places.next(analytics).await? {
-            list.push(place);
+            match place {
+                Place::Stretch(stretch) => list.push(stretch),
+                Place::Moments(moments) => list.extend(moments.into_iter().map(|moment| moment..moment + 1)),
+            }
         }
         Ok(list)
     }
@@ -77,40 +99,38 @@ impl Places {
         if sought.types.is_none() && sought.named.is_none() {
             return Self::Everywhere(Some(stretch));
         }
-        let (Some(oldest_ms), Some(newest_ms)) = (analytics.watermark.oldest_ms(), analytics.watermark.newest_ms())
-        else {
-            return Self::Everywhere(None);
-        };
-        let rest = stretch.start.max(oldest_ms)..stretch.end.min(newest_ms + 1);
-        Self::Counted(Counted { sought, from, rest, days: DAYS_MIN, waiting: VecDeque::new() })
+        let counted = |days| Self::Counted(Counted { sought, days, waiting: VecDeque::new() });
+        Days::known(analytics, stretch, from).map_or(Self::Everywhere(None), counted)
     }
 
-    pub async fn next(&mut self, analytics: &Analytics) -> Result<Option<Range<i64>>, DbError> {
+    pub async fn next(&mut self, analytics: &Analytics) -> Result<Option<Place>, DbError> {
         match self {
-            Self::Everywhere(place) => Ok(place.take().filter(|place| !place.is_empty())),
-            Self::Counted(counted) => counted.next(analytics).await,
+            Self::Everywhere(place) => Ok(place.take().filter(|place| !place.is_empty()).map(Place::Stretch)),
+            Self::Counted(counted) => Ok(counted.next(analytics).await?.map(Place::Stretch)),
+            Self::Trodden(trodden) => Ok(trodden.next(analytics).await?.map(Place::Moments)),
         }
     }
 }
 
-impl Counted {
-    async fn next(&mut self, analytics: &Analytics) -> Result<Option<Range<i64>>, DbError> {
-        while self.waiting.is_empty() && !self.rest.is_empty() {
-            let stretch = self.take_days();
-            let quarters = self.sought.quarters(analytics, &stretch).await?;
-            self.waiting = joined(&quarters, &stretch);
-            if self.from == End::Newest {
-                self.waiting.make_contiguous().reverse();
-            }
-        }
-        Ok(self.waiting.pop_front())
+impl Days {
+    /// Those of a stretch in which anything happened at all.
+    fn known(analytics: &Analytics, stretch: Range<i64>, from: End) -> Option<Self> {
+        let (oldest_ms, newest_ms) = (analytics.watermark.oldest_ms()?, analytics.watermark.newest_ms()?);
+        let rest = stretch.start.max(oldest_ms)..stretch.end.min(newest_ms + 1);
+        Some(Self { from, rest, at_once: DAYS_MIN })
     }
+}
 
-    /// Takes the next days off the rest.
-    fn take_days(&mut self) -> Range<i64> {
-        let length_ms = self.days * DAY_MS;
-        self.days = (self.days * 2).min(DAYS_MAX);
-        match self.from {
+impl Iterator for Days {
+    type Item = Range<i64>;
+
+    fn next(&mut self) -> Option<Range<i64>> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let length_ms = self.at_once * DAY_MS;
+        self.at_once = (self.at_once * 2).min(DAYS_MAX);
+        Some(match self.from {
             End::Newest => {
                 let start = (Grain::Day.bucket_of(self.rest.end - 1) + DAY_MS - length_ms).max(self.rest.start);
                 let taken = start..self.rest.end;
@@ -123,7 +143,22 @@ impl Counted {
                 self.rest.start = end;
                 taken
             }
+        })
+    }
+}
+
+impl Counted {
+    async fn next(&mut self, analytics: &Analytics) -> Result<Option<Range<i64>>, DbError> {
+        while self.waiting.is_empty()
+            && let Some(stretch) = self.days.next()
+        {
+            let quarters = self.sought.quarters(analytics, &stretch).await?;
+            self.waiting = joined(&quarters, &stretch);
+            if self.days.from == End::Newest {
+                self.waiting.make_contiguous().reverse();
+            }
         }
+        Ok(self.waiting.pop_front())
     }
 }
 
@@ -215,12 +250,7 @@ mod tests {
     fn days_are_taken_once_from_either_end() {
         let rest = 5..1_000 * DAY_MS + 7;
         for from in [End::Newest, End::Oldest] {
-            let sought = Sought { types: None, named: None };
-            let mut counted = Counted { sought, from, rest: rest.clone(), days: DAYS_MIN, waiting: VecDeque::new() };
-            let mut taken = Vec::new();
-            while !counted.rest.is_empty() {
-                taken.push(counted.take_days());
-            }
+            let mut taken: Vec<_> = Days { from, rest: rest.clone(), at_once: DAYS_MIN }.collect();
             taken.sort_by_key(|stretch| stretch.start);
             assert_eq!((taken[0].start, taken[taken.len() - 1].end), (rest.start, rest.end));
             assert!(taken.windows(2).all(|pair| pair[0].end == pair[1].start && pair[0].end % DAY_MS == 0));

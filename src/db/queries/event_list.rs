@@ -66,6 +66,27 @@ pub async fn list_stretch<C: ConnectionTrait>(
 ) -> Result<Vec<Event>, DbError> {
     let mut sql = SqlBuilder::new(conn, &format!("SELECT {COLUMNS} FROM event"));
     push_stretch(&mut sql, stretch);
+    list_admissible(conn, sql, from, judge).await
+}
+
+/// The same of some moments, which are few enough for one statement.
+pub async fn list_at<C: ConnectionTrait>(
+    conn: &C,
+    moments: &[i64],
+    from: End,
+    judge: &EventJudge<'_>,
+) -> Result<Vec<Event>, DbError> {
+    let mut sql = SqlBuilder::new(conn, &format!("SELECT {COLUMNS} FROM event WHERE occurred_at_ms"));
+    sql.bind_list(moments);
+    list_admissible(conn, sql, from, judge).await
+}
+
+async fn list_admissible<C: ConnectionTrait>(
+    conn: &C,
+    mut sql: SqlBuilder,
+    from: End,
+    judge: &EventJudge<'_>,
+) -> Result<Vec<Event>, DbError> {
     push_not_erased(&mut sql);
     let filter = judge.filter;
     if let Some(types) = &filter.types {

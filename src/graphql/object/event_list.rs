@@ -66,7 +66,8 @@ impl Event {
         DateTime::at(self.0.event.received_at_ms)
     }
 
-    /// The signed-in person it is about; null where nobody was. For admins; null to artists.
+    /// The signed-in person it is about; null where nobody was. For admins and the person;
+    /// null to artists.
     async fn user_id(&self) -> Option<ID> {
         self.0.event.user_id.as_deref().map(|id| ID(id.to_owned()))
     }
@@ -77,7 +78,8 @@ impl Event {
         self.0.pseudonym.clone().map(ID)
     }
 
-    /// The person it is about while they were not signed in. For admins; null to artists.
+    /// The person it is about while they were not signed in. For admins and the person; null to
+    /// artists.
     async fn anonymous_id(&self) -> Option<ID> {
         self.0.event.anonymous_id.as_deref().map(|id| ID(id.to_owned()))
     }
@@ -158,13 +160,13 @@ impl Event {
         Some(Money { amount: Decimal(decimal_text(minor, currency)), currency: CurrencyCode(currency.clone()) })
     }
 
-    /// Anything else that was sent, as a JSON object. For admins; null to artists.
+    /// Anything else that was sent, as a JSON object. For admins and the person; null to artists.
     async fn properties(&self) -> Option<Json<serde_json::Value>> {
         let properties = self.0.event.properties.as_deref()?;
         serde_json::from_str(properties).ok().map(Json)
     }
 
-    /// Who sent it: the source of their token. For admins; null to artists.
+    /// Who sent it: the source of their token. For admins and the person; null to artists.
     async fn source(&self) -> Option<&str> {
         self.0.is_whole.then_some(&*self.0.event.source)
     }
@@ -204,8 +206,15 @@ pub struct EventCount {
 /// A page of events.
 pub struct EventConnection {
     question: EventQuestion,
-    edges: Vec<EventEdge>,
-    page_info: PageInfo,
+    pub edges: Vec<EventEdge>,
+    pub page_info: PageInfo,
+}
+
+impl EventConnection {
+    pub async fn count(&self, ctx: &Context<'_>) -> Result<EventCount, ApiError> {
+        let analytics::EventCount { value, is_exact } = ctx.analytics().count_events(&self.question).await?;
+        Ok(EventCount { value: Long::of(value), is_exact })
+    }
 }
 
 /// A page of events, newest first; those of one millisecond in an order that stays.
@@ -232,8 +241,7 @@ impl EventConnection {
     /// How many events there are that fit the filter, on all pages. Counted when it is selected.
     #[graphql(complexity = "500")]
     async fn total_count(&self, ctx: &Context<'_>) -> Result<EventCount, ApiError> {
-        let analytics::EventCount { value, is_exact } = ctx.analytics().count_events(&self.question).await?;
-        Ok(EventCount { value: Long::of(value), is_exact })
+        self.count(ctx).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! The schema's types, a file per subject. They are ours, never database rows.
 
+pub mod activity;
 pub mod catalogue;
 pub mod chart;
 pub mod conversion;

@@ -4,10 +4,11 @@ use async_graphql::{Context, ID, Object, SimpleObject};
 use tokio::sync::OnceCell;
 
 use super::{
+    activity::{self, ActivityConnection},
     entity::{Artist, Song},
     metrics::{Freshness, ratio},
     people::Share,
-    ranking::RankedSong,
+    ranking::{PageInput, RankedSong},
 };
 use crate::{
     analytics::{KnownUser, Sessions, StreamTimes, Tastes},
@@ -20,6 +21,7 @@ use crate::{
     graphql::{
         context::ContextExt,
         error::ApiError,
+        event_input::EventFilterInput,
         guard::forbidden,
         input::{WindowInput, page_size},
         scalars::{Long, TimeZone},
@@ -56,6 +58,27 @@ impl User {
     /// The platform's own id.
     async fn id(&self) -> ID {
         ID(self.0.id.to_string())
+    }
+
+    /// What they did, event by event, newest first, with where each session began. Anonymous events are nobody's.
+    ///
+    /// Pages go forward, to older ones, with `first` and `after`, or backward with `last` and `before`; new events do not
+    /// move what is on them. Source: their events.
+    #[graphql(complexity = "50 + first.or(last).unwrap_or(20).clamp(0, 200) as usize * child_complexity")]
+    async fn activity(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(name = "where", desc = "Which events; all if left out. `userId` cannot be given.")] filter: Option<
+            EventFilterInput,
+        >,
+        #[graphql(desc = "How many from the newest, or behind `after`, 1 to 200; 20 if left out.")] first: Option<i32>,
+        #[graphql(desc = "The cursor that the page before ended with.")] after: Option<String>,
+        #[graphql(desc = "How many from the oldest, or before `before`, 1 to 200; not together with `first`.")]
+        last: Option<i32>,
+        #[graphql(desc = "The cursor that the page behind began with.")] before: Option<String>,
+    ) -> Result<ActivityConnection, ApiError> {
+        let question = filter.unwrap_or_default().ask_of(&self.0.id)?;
+        activity::page(ctx, &self.0, question, PageInput { first, after, last, before }).await
     }
 
     /// What they listened to, and when. Source: their events.
