@@ -29,6 +29,7 @@ const RETENTION: &str = include_str!("../documents/retention.graphql");
 const FUNNEL: &str = include_str!("../documents/funnel.graphql");
 const EXPLORE: &str = include_str!("../documents/explore.graphql");
 const LISTENER: &str = include_str!("../documents/listener.graphql");
+const ACTIVITY: &str = include_str!("../documents/activity.graphql");
 const RANKING: &str = include_str!("../documents/ranking.graphql");
 const PAGE: &str = include_str!("../documents/page.graphql");
 
@@ -37,10 +38,12 @@ const PAGE_ARTISTS: u32 = 50;
 const RANK_EXPONENT: f64 = 0.8;
 /// Requests drawn before the clock starts; they come around again when used up.
 const REQUESTS: usize = 4_096;
+/// Listeners asked about one after the other; the load draws all of them alike.
+const LISTENERS_SAMPLED: u32 = 1_000;
 const SAMPLE_BYTES: usize = 400;
 
 /// Measure GraphQL queries: an artist's dashboard, their own page with audience and markets, a ranking, a page of
-/// 50 artists, active users, retention, a funnel, any group-by, one listener.
+/// 50 artists, active users, retention, a funnel, any group-by, one listener's numbers, what a listener did.
 ///
 /// Every connection asks its next question as soon as the last one is answered. The ranking is asked once
 /// before anything else has warmed the server (restart it for a truly cold number), then repeatedly. With
@@ -89,6 +92,7 @@ enum Question {
     Funnel,
     Explore,
     Listener,
+    Activity,
 }
 
 #[derive(Serialize)]
@@ -141,6 +145,9 @@ pub async fn run(target: &Target, options: &Options) -> Result<Value, BenchError
         if wants(question) {
             results[name] = json!(measure(target, options, name, vec![body(document, &json!({}))]).await?);
         }
+    }
+    if wants(Question::Activity) {
+        results["activity"] = json!(measure(target, options, "activity", listener_bodies(ACTIVITY)).await?);
     }
     if wants(Question::Page) {
         let bodies = page_bodies(options.artists_sampled);
@@ -349,6 +356,11 @@ fn artist_bodies(document: &str, artists: u32) -> Vec<Bytes> {
     let ranks = Zipf::new(f64::from(artists), RANK_EXPONENT).expect("at least one artist is asked for");
     let mut dice = rand::rng();
     (0..REQUESTS).map(|_| body(document, &json!({ "id": format!("artist-{}", dice.sample(ranks)) }))).collect()
+}
+
+fn listener_bodies(document: &str) -> Vec<Bytes> {
+    let ids = (1..=LISTENERS_SAMPLED).map(|number| format!("listener-{number}"));
+    ids.map(|id| body(document, &json!({ "id": id }))).collect()
 }
 
 fn page_bodies(artists: u32) -> Vec<Bytes> {

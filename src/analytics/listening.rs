@@ -12,6 +12,7 @@ use roaring::RoaringBitmap;
 
 use super::{Analytics, trails::Walk};
 use crate::{
+    audience::trail::Step,
     db::{
         DbError,
         queries::{
@@ -29,7 +30,7 @@ use crate::{
 
 pub(super) const PLAYED: &str = "track.played";
 /// Before and after everything that happens, with room for any stretch of time on either side.
-pub const EVER: Range<i64> = i64::MIN / 2..i64::MAX / 2;
+const EVER: Range<i64> = i64::MIN / 2..i64::MAX / 2;
 
 /// Somebody with a number.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,13 +70,23 @@ impl Analytics {
         Ok(found.into_iter().next().map(|(id, number)| KnownUser { id: id.into(), number }))
     }
 
-    /// When anything happened in a stretch that names a user; each moment once.
+    /// Shows everything that happened in a stretch and names a user, in order, also what stands for several.
     ///
     /// Source: the user's trail. What other processes have committed is known once it is followed.
-    pub async fn moments_of(&self, user: &KnownUser, during: Range<i64>) -> Result<Vec<i64>, DbError> {
-        let mut moments = Vec::new();
+    pub async fn trail_of(
+        &self,
+        user: &KnownUser,
+        during: Range<i64>,
+        mut see: impl FnMut(&Step),
+    ) -> Result<(), DbError> {
         let walk = Walk { during, event_types: None, users: Some(user.set()), with_several: true };
-        self.walk(&walk, |steps, _| moments.extend(steps.iter().map(|step| step.at_ms))).await?;
+        self.walk(&walk, |steps, _| steps.iter().for_each(&mut see)).await
+    }
+
+    /// When anything ever happened that names a user; each moment once.
+    pub async fn moments_of(&self, user: &KnownUser) -> Result<Vec<i64>, DbError> {
+        let mut moments = Vec::new();
+        self.trail_of(user, EVER, |step| moments.push(step.at_ms)).await?;
         moments.dedup();
         Ok(moments)
     }

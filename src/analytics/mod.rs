@@ -33,14 +33,14 @@ pub use audience::{
     ACTIVE_DAYS, AUDIENCE_DAYS, Audience, AudienceQuestion, AudienceThresholds, Overlap, REACTIVATED_DAYS,
 };
 pub use countries::{CountryPass, InCountry};
-pub use events::{EventCount, EventPart, EventQuestion, EventSettings, FoundEvents, SeenEvent, Viewing};
+pub use events::{EventCount, EventPart, EventQuestion, EventSettings, FoundEvents, SeenEvent, Viewing, Way};
 pub use explore::{
     ExploreAnswer, ExploreBudget, ExploreError, ExploreFilter, ExploreFrom, ExploreQuestion, ExploreSource, Key,
     KeyValue, Measure, NumberOf, OrderBy, Row, Statistic, Value,
 };
 pub use first_streams::FirstStream;
 pub use funnel::{EventMatch, Funnel, FunnelBy, FunnelError, FunnelOrder, FunnelQuestion, Reached};
-pub use listening::{EVER, KnownUser, StreamTimes, Tastes};
+pub use listening::{KnownUser, StreamTimes, Tastes};
 pub use origins::{Market, OriginNumbers, OriginsQuestion};
 pub use people::Who;
 pub use ranking::{PAGES_DEPTH, Place, PlaceKey, PositionKey, RankedEntity, RankingList, Totals, value_of};

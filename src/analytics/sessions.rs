@@ -2,11 +2,11 @@
 
 use roaring::RoaringBitmap;
 
-use super::{Analytics, KnownUser, funnel::median, trails::Walk};
+use super::{Analytics, Way, funnel::median, trails::Walk};
 use crate::{
     audience::trail::Step,
     db::DbError,
-    domain::window::{DAY_MS, Grain, Window},
+    domain::window::{DAY_MS, Window},
 };
 
 /// Whoever does nothing for so long has ended their session.
@@ -64,35 +64,36 @@ impl Analytics {
 }
 
 impl Analytics {
-    /// When the sessions began that a user was in at some moments, which are in order. By everything that the user did,
-    /// on whichever side of the moments.
-    ///
-    /// Source: the user's trail, as far back as the first of these sessions reaches.
-    pub async fn session_starts(&self, user: &KnownUser, moments: &[i64]) -> Result<Vec<i64>, DbError> {
-        let (Some(first), Some(last)) = (moments.first(), moments.last()) else { return Ok(Vec::new()) };
-        let mut from_ms = Grain::Day.bucket_of(*first);
-        loop {
-            let mut starts = Vec::with_capacity(moments.len());
-            let during = from_ms..last + 1;
-            let mut all = moments.to_vec();
-            self.walk(&Walk { during, users: Some(user.set()), ..Walk::default() }, |steps, _| {
-                all.extend(steps.iter().map(|step| step.at_ms));
-            })
-            .await?;
-            all.sort_unstable();
-            let mut rest = moments;
-            for session in all.chunk_by(|one, next| is_one_session(*one, *next)) {
-                let (inside, behind) = rest.split_at(rest.partition_point(|at| *at <= session[session.len() - 1]));
-                starts.extend(inside.iter().map(|_| session[0]));
-                rest = behind;
-            }
-            // Whoever goes on from before what was read is asked for again.
-            if !is_one_session(from_ms, starts[0]) {
-                return Ok(starts);
-            }
-            from_ms -= DAY_MS.max(last - from_ms);
+    /// When the sessions began that a user was in at some moments, which are in order and lie on the part of the trail
+    /// that is known. By everything that the user did: the trail is read further back, as far as the first of these
+    /// sessions reaches.
+    pub async fn session_starts(&self, mut way: Way, moments: &[i64]) -> Result<Vec<i64>, DbError> {
+        let Some(first) = moments.first() else { return Ok(Vec::new()) };
+        // One that was committed after the trail was read.
+        way.steps.extend(moments);
+        way.steps.sort_unstable();
+        let mut further_ms = DAY_MS;
+        while !begins_in(&way, *first) {
+            let earlier = way.during.start - further_ms..way.during.start;
+            way.go_on(self, earlier).await?;
+            further_ms *= 2;
         }
+        let mut starts = Vec::with_capacity(moments.len());
+        let mut rest = moments;
+        for session in way.steps.chunk_by(|one, next| is_one_session(*one, *next)) {
+            let (inside, behind) = rest.split_at(rest.partition_point(|at| *at <= session[session.len() - 1]));
+            starts.extend(inside.iter().map(|_| session[0]));
+            rest = behind;
+        }
+        Ok(starts)
     }
+}
+
+/// Whether the session of a moment cannot have begun before a part of a trail.
+fn begins_in(way: &Way, moment: i64) -> bool {
+    let before = &way.steps[..way.steps.partition_point(|at| *at <= moment)];
+    let session = before.chunk_by(|one, next| is_one_session(*one, *next)).next_back();
+    session.is_none_or(|session| !is_one_session(way.during.start, session[0]))
 }
 
 /// Whether an event belongs to the session of the event before.

@@ -275,7 +275,7 @@ impl Query {
         #[graphql(desc = "The cursor that the page behind began with.")] before: Option<String>,
     ) -> Result<EventConnection, ApiError> {
         let question = filter.unwrap_or_default().ask(ctx).await?;
-        event_list::page(ctx, question, PageInput { first, after, last, before }).await
+        Ok(event_list::page(ctx, question, PageInput { first, after, last, before }).await?.0)
     }
 
     /// Any group-by over events and music counters: measures, by up to three dimensions and time buckets, as rows for a

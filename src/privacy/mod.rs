@@ -10,7 +10,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::{
-    analytics::{Analytics, EVER, KnownUser},
+    analytics::{Analytics, KnownUser},
     audience::open::OpenAudience,
     db::{
         Database, DbError,
@@ -52,7 +52,7 @@ impl Privacy {
         };
         let nobody = format!("{ERASED}{}", Uuid::new_v4().simple());
         let mut erased = 0;
-        for moments in self.analytics.moments_of(&user, EVER).await?.chunks(EVENTS_AT_ONCE) {
+        for moments in self.analytics.moments_of(&user).await?.chunks(EVENTS_AT_ONCE) {
             erased += events::erase_user(&txn, &user.id, &nobody, moments).await?;
         }
         listeners::rename(&txn, &user.id, &nobody, user.number).await?;
@@ -63,7 +63,7 @@ impl Privacy {
 
     /// A user's events behind `after`, oldest first, at most `limit`.
     pub async fn export(&self, user: &KnownUser, after: Option<EventKey>, limit: usize) -> Result<Vec<Event>, DbError> {
-        let moments = self.analytics.moments_of(user, EVER).await?;
+        let moments = self.analytics.moments_of(user).await?;
         let first = after.map_or(0, |key| moments.partition_point(|moment| *moment < key.occurred_at_ms));
         let mut exported = Vec::new();
         for moments in moments[first..].chunks(limit.min(EVENTS_AT_ONCE)) {

@@ -11,6 +11,7 @@ mod trodden;
 use std::{ops::Range, sync::Arc};
 
 pub use seen::{SeenEvent, Viewing};
+pub use trodden::Way;
 
 use self::places::Place;
 pub(super) use self::places::Places;
@@ -63,6 +64,8 @@ pub struct FoundEvents {
     pub has_more: bool,
     /// How far the log was looked at, where that was not for as many as were asked for.
     pub stopped_at: Option<EventKey>,
+    /// Of one user's events: the part of the trail that led to them.
+    pub way: Option<Way>,
 }
 
 /// How many events there are; more, where it is not exact.
@@ -89,17 +92,15 @@ impl Analytics {
         while let Some(step) = reading.next(self).await? {
             let seen = viewing.see(self, &reading.judge, step.events).await?;
             found.events.extend(seen);
-            if found.events.len() > size {
+            let is_full = found.events.len() > size;
+            if is_full || reading.looked_at >= self.event_settings.looked_at_max {
                 found.events.truncate(size);
                 found.has_more = true;
-                return Ok(found);
-            }
-            if reading.looked_at >= self.event_settings.looked_at_max {
-                found.has_more = true;
-                found.stopped_at = Some(step.end);
-                return Ok(found);
+                found.stopped_at = Some(step.end).filter(|_| !is_full);
+                break;
             }
         }
+        found.way = reading.places.into_way();
         Ok(found)
     }
 

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::trodden::Trodden;
+use super::trodden::{Trodden, Way};
 use crate::{
     analytics::Analytics,
     db::{
@@ -110,6 +110,14 @@ impl Places {
             Self::Trodden(trodden) => Ok(trodden.next(analytics).await?.map(Place::Moments)),
         }
     }
+
+    /// The part of one user's trail that was read, where one user was asked for and is known.
+    pub fn into_way(self) -> Option<Way> {
+        match self {
+            Self::Trodden(trodden) => trodden.into_way(),
+            Self::Everywhere(_) | Self::Counted(_) => None,
+        }
+    }
 }
 
 impl Days {
@@ -118,6 +126,14 @@ impl Days {
         let (oldest_ms, newest_ms) = (analytics.watermark.oldest_ms()?, analytics.watermark.newest_ms()?);
         let rest = stretch.start.max(oldest_ms)..stretch.end.min(newest_ms + 1);
         Some(Self { from, rest, at_once: DAYS_MIN })
+    }
+
+    /// Where the next ones begin.
+    pub fn edge(&self) -> i64 {
+        match self.from {
+            End::Newest => self.rest.end,
+            End::Oldest => self.rest.start,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     ranking::{PageInfo, PageInput},
 };
 use crate::{
-    analytics::{EventQuestion, KnownUser},
+    analytics::EventQuestion,
     graphql::{context::ContextExt, error::ApiError, scalars::DateTime},
 };
 
@@ -61,18 +61,17 @@ impl ActivityConnection {
     }
 }
 
-/// A page of a user's events, of the question that asks for them.
-pub async fn page(
-    ctx: &Context<'_>,
-    user: &KnownUser,
-    question: EventQuestion,
-    page: PageInput,
-) -> Result<ActivityConnection, ApiError> {
-    let events = event_list::page(ctx, question, page).await?;
+/// A page of one user's events, of the question that asks for them.
+pub async fn page(ctx: &Context<'_>, question: EventQuestion, page: PageInput) -> Result<ActivityConnection, ApiError> {
+    let (events, way) = event_list::page(ctx, question, page).await?;
     let steps = events.edges.iter().rev().map(|edge| &edge.node.0.event).filter(|event| event.count.is_none());
     let mut moments: Vec<i64> = steps.map(|event| event.key.occurred_at_ms).collect();
     moments.dedup();
-    let starts = ctx.analytics().session_starts(user, &moments).await?;
+    // Without a way there are no events.
+    let starts = match way {
+        Some(way) => ctx.analytics().session_starts(way, &moments).await?,
+        None => Vec::new(),
+    };
     let edge = |edge: &event_list::EventEdge| {
         let event = &edge.node.0.event;
         let place = moments.binary_search(&event.key.occurred_at_ms).ok().filter(|_| event.count.is_none());

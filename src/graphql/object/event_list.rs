@@ -9,7 +9,7 @@ use super::{
     ranking::{AskedPage, PageInfo, PageInput},
 };
 use crate::{
-    analytics::{self, EventPart, EventQuestion, SeenEvent},
+    analytics::{self, EventPart, EventQuestion, SeenEvent, Way},
     db::queries::event_list::End,
     domain::{
         catalogue::CatalogueEntry,
@@ -258,8 +258,12 @@ pub struct LiveEvents {
     pub skipped: Long,
 }
 
-/// A page of the events that are asked for.
-pub async fn page(ctx: &Context<'_>, question: EventQuestion, page: PageInput) -> Result<EventConnection, ApiError> {
+/// A page of the events that are asked for; of one user's, with the part of the trail that led to them.
+pub async fn page(
+    ctx: &Context<'_>,
+    question: EventQuestion,
+    page: PageInput,
+) -> Result<(EventConnection, Option<Way>), ApiError> {
     let pseudonyms = ctx.analytics().pseudonyms().await?;
     // Everything that was asked for, and who asks.
     let list = format!("{question:?}");
@@ -291,5 +295,5 @@ pub async fn page(ctx: &Context<'_>, question: EventQuestion, page: PageInput) -
             end_cursor: further,
         }
     };
-    Ok(EventConnection { question, edges, page_info })
+    Ok((EventConnection { question, edges, page_info }, found.way))
 }

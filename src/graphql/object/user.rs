@@ -78,7 +78,7 @@ impl User {
         #[graphql(desc = "The cursor that the page behind began with.")] before: Option<String>,
     ) -> Result<ActivityConnection, ApiError> {
         let question = filter.unwrap_or_default().ask_of(&self.0.id)?;
-        activity::page(ctx, &self.0, question, PageInput { first, after, last, before }).await
+        activity::page(ctx, question, PageInput { first, after, last, before }).await
     }
 
     /// What they listened to, and when. Source: their events.
