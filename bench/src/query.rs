@@ -360,7 +360,7 @@ fn artist_bodies(document: &str, artists: u32) -> Vec<Bytes> {
 
 fn listener_bodies(document: &str) -> Vec<Bytes> {
     let ids = (1..=LISTENERS_SAMPLED).map(|number| format!("listener-{number}"));
-    ids.map(|id| body(document, &json!({ "id": id }))).collect()
+    ids.map(|id| body(document, &json!({ "listener": id }))).collect()
 }
 
 fn page_bodies(artists: u32) -> Vec<Bytes> {

@@ -165,7 +165,7 @@ impl Steps<'_> {
     }
 
     fn add_part(&mut self, row: &PartRow) -> Result<(), DbError> {
-        let part = merge::read_trail(row)?;
+        let part = merge::read_trail(row, self.asked.users.as_ref())?;
         let numbers = self.numbers(&part.texts);
         for step in part.steps {
             if numbers.is_of_type(step.event_type) && self.is_asked(&step) {

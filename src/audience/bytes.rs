@@ -59,6 +59,15 @@ impl<'a> Reader<'a> {
         Err(Unreadable)
     }
 
+    /// Passes over some numbers, without finding out what they are.
+    pub fn skip_numbers(&mut self, count: usize) -> Result<(), Unreadable> {
+        let mut ends = self.0.iter().enumerate().filter(|(_, byte)| **byte & 0x80 == 0);
+        let Some(last) = count.checked_sub(1) else { return Ok(()) };
+        let (end, _) = ends.nth(last).ok_or(Unreadable)?;
+        self.0 = &self.0[end + 1..];
+        Ok(())
+    }
+
     pub fn signed(&mut self) -> Result<i64, Unreadable> {
         let number = self.number()?;
         Ok((number >> 1) as i64 ^ -((number & 1) as i64))

@@ -213,7 +213,7 @@ async fn fold_into_trails(
         let mut rows = Vec::with_capacity(grown.len());
         for (users, number, mut part) in grown {
             for row in stored.remove(&users).unwrap_or_default() {
-                part.absorb(&read_trail(&row)?);
+                part.absorb(&read_trail(&row, None)?);
             }
             rows.push(trail_row(day, users, number, part));
         }
@@ -233,10 +233,10 @@ pub fn marks_of(parts: &[PartRow]) -> Result<Marks, DbError> {
     Ok(marks)
 }
 
-/// Reads a part that was selected as a whole.
-pub fn read_trail(row: &PartRow) -> Result<TrailPart, DbError> {
+/// Reads a part that was selected as a whole: the steps of some users, or of all.
+pub fn read_trail(row: &PartRow, of: Option<&RoaringBitmap>) -> Result<TrailPart, DbError> {
     let marks = marks_of(std::slice::from_ref(row))?;
-    TrailPart::read(row.day, marks, &row.packed).map_err(|_| DbError::Corrupt("a trail"))
+    TrailPart::read(row.day, marks, &row.packed, of).map_err(|_| DbError::Corrupt("a trail"))
 }
 
 /// The row that stores a part.

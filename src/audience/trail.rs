@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use roaring::RoaringBitmap;
+
 use super::{
     bytes::{Reader, Unreadable, write_number, write_signed},
     fact::{OriginNumbers, Texts},
@@ -27,6 +29,9 @@ pub struct Step {
     pub origin: OriginNumbers,
     pub genre: u32,
 }
+
+/// How many numbers a stored step takes.
+const STEP_NUMBERS: usize = 6;
 
 /// Which rows: a UTC day and a block of users.
 pub type BlockDay = (i64, u32);
@@ -131,16 +136,25 @@ impl TrailPart {
         bytes
     }
 
-    /// Reads a part of a day.
-    pub fn read(day: i64, marks: Marks, bytes: &[u8]) -> Result<Self, Unreadable> {
+    /// Reads a part of a day: the steps of some users, or of all.
+    pub fn read(day: i64, marks: Marks, bytes: &[u8], of: Option<&RoaringBitmap>) -> Result<Self, Unreadable> {
         let mut reader = Reader(bytes);
         let texts = Texts::read(&mut reader)?;
-        let mut steps = Vec::with_capacity(reader.0.len() / 8);
+        let mut steps = Vec::new();
+        if of.is_none() {
+            steps.reserve(reader.0.len() / 8);
+        }
         let mut user = 0_u32;
         while !reader.is_empty() {
             user = user.checked_add(reader.small()?).ok_or(Unreadable)?;
+            let count = reader.count()?;
+            if of.is_some_and(|of| !of.contains(user)) {
+                // Most of a block is others' where one user is looked for.
+                reader.skip_numbers(count.saturating_mul(STEP_NUMBERS))?;
+                continue;
+            }
             let mut at_ms = day;
-            for _ in 0..reader.count()? {
+            for _ in 0..count {
                 let since = i64::try_from(reader.number()?).ok().filter(|since| *since < DAY_MS).ok_or(Unreadable)?;
                 at_ms += since;
                 steps.push(Step::read(&mut reader, user, at_ms)?);
@@ -178,10 +192,14 @@ mod tests {
             let mut texts = Texts::default();
             ["track.played", "DE", "search"].into_iter().for_each(|text| { texts.number(Some(text)); });
             let bytes = TrailPart { marks: Marks::default(), texts, steps: steps.clone() }.write();
-            let read = TrailPart::read(DAY, Marks::default(), &bytes).unwrap();
+            let read = TrailPart::read(DAY, Marks::default(), &bytes, None).unwrap();
             steps.sort();
-            prop_assert_eq!(read.steps, steps);
+            prop_assert_eq!(&read.steps, &steps);
             prop_assert_eq!(read.texts.text(2).map(|text| &**text), Some("DE"));
+            let some: RoaringBitmap = steps.iter().map(|step| step.user).filter(|user| user % 3 == 0).collect();
+            let read = TrailPart::read(DAY, Marks::default(), &bytes, Some(&some)).unwrap();
+            steps.retain(|step| some.contains(step.user));
+            prop_assert_eq!(read.steps, steps);
         }
 
         #[test]
@@ -193,7 +211,8 @@ mod tests {
 
         #[test]
         fn garbage_is_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = TrailPart::read(DAY, Marks::default(), &bytes);
+            let _ = TrailPart::read(DAY, Marks::default(), &bytes, None);
+            let _ = TrailPart::read(DAY, Marks::default(), &bytes, Some(&RoaringBitmap::new()));
             read_steps(Reader(&bytes)).for_each(drop);
         }
     }

@@ -130,7 +130,8 @@ fn scope(viewer: &Viewer) -> EventScope {
     }
 }
 
-fn types(types: Vec<String>) -> Result<BTreeSet<Arc<str>>, ApiError> {
+/// Types of events; some, and not too many.
+pub fn types(types: Vec<String>) -> Result<BTreeSet<Arc<str>>, ApiError> {
     if types.is_empty() || types.len() > TYPES_MAX {
         let message = format!("must name 1 to {TYPES_MAX} types; leave it out for all");
         return Err(ApiError::invalid("where.types", message));

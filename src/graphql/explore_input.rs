@@ -7,6 +7,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Json, MaybeUndefined};
 use super::{
     context::ContextExt,
     error::ApiError,
+    event_input::{PropertyMatch, readable, types},
     guard::forbidden,
     input::{EntityRef, Granularity, WindowInput, page_size},
     object::{entity::is_own_entity, timeline::cut},
@@ -18,14 +19,13 @@ use crate::{
         counting::Counter,
         entity,
         origin::Dimension,
-        property::{self, PropertyError, PropertyPath},
+        property::PropertyPath,
         viewer::{Role, Viewer},
     },
 };
 
 const MEASURES_MAX: usize = 10;
 const DIMENSIONS_MAX: usize = 3;
-const TYPES_MAX: usize = 50;
 const PROPERTIES_MAX: usize = 10;
 const ROWS_MAX: usize = 1_000;
 
@@ -117,15 +117,6 @@ pub struct ExploreDimension {
     pub property: Option<String>,
 }
 
-/// A property that has to equal a value.
-#[derive(Debug, Clone, InputObject)]
-pub struct ExploreProperty {
-    /// Which property; with dots one inside others. Or `currency`, the event's own.
-    pub path: String,
-    /// A text, a number, true, false or null; null equals a property that is given as null.
-    pub value: MaybeUndefined<Json<serde_json::Value>>,
-}
-
 /// Which events are counted: those that are as everything says that is given here.
 #[derive(Debug, Clone, Default, InputObject)]
 pub struct ExploreFilter {
@@ -145,8 +136,8 @@ pub struct ExploreFilter {
     pub genre: Option<String>,
     /// Of this signed-in user. For admins.
     pub user_id: Option<ID>,
-    /// Whose properties equal all of these; at most 10. For admins, except `currency`.
-    pub property_equals: Option<Vec<ExploreProperty>>,
+    /// Whose properties equal all of these; at most 10. For admins, except the path `currency`, which is the event's own.
+    pub property_equals: Option<Vec<PropertyMatch>>,
 }
 
 /// Which way rows are put in order.
@@ -292,45 +283,11 @@ impl ExploreFilter {
                 };
                 filter.currency = Some(readable("where.propertyEquals.value", code)?);
             } else {
-                filter.properties.push(asked.parse()?);
+                filter.properties.push(asked.parse("where.propertyEquals")?);
             }
         }
         Ok(filter)
     }
-}
-
-impl ExploreProperty {
-    fn parse(self) -> Result<property::PropertyMatch, ApiError> {
-        let field = "where.propertyEquals";
-        let value = match self.value {
-            MaybeUndefined::Undefined => {
-                let message = "is missing: send a text, a number, true, false or null";
-                return Err(ApiError::invalid(&format!("{field}.value"), message));
-            }
-            MaybeUndefined::Null => serde_json::Value::Null,
-            MaybeUndefined::Value(Json(value)) => value,
-        };
-        property::PropertyMatch::new(&self.path, value).map_err(|error| {
-            let part = if error == PropertyError::Path { "path" } else { "value" };
-            ApiError::invalid(&format!("{field}.{part}"), error.to_string())
-        })
-    }
-}
-
-fn types(types: Vec<String>) -> Result<BTreeSet<Arc<str>>, ApiError> {
-    if types.is_empty() || types.len() > TYPES_MAX {
-        let message = format!("must name 1 to {TYPES_MAX} types; leave it out for all");
-        return Err(ApiError::invalid("where.types", message));
-    }
-    types.into_iter().map(|name| readable("where.types", name)).collect()
-}
-
-/// A text that an event can have, and that every database takes.
-fn readable(field: &str, text: String) -> Result<Arc<str>, ApiError> {
-    if text.contains('\0') {
-        return Err(ApiError::invalid(field, "holds the character NUL (U+0000); remove it"));
-    }
-    Ok(text.into())
 }
 
 fn check_number(field: &str, number: usize, min: usize, max: usize) -> Result<(), ApiError> {

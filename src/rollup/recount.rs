@@ -205,7 +205,7 @@ async fn stored_trails<C: Connection>(
     let keys: Vec<trails::PartKey> = heads.iter().map(trails::PartRow::key).collect();
     let mut stored: BTreeMap<u32, TrailPart> = BTreeMap::new();
     for row in trails::list(conn, &keys).await? {
-        match merge::read_trail(&row) {
+        match merge::read_trail(&row, None) {
             Ok(part) => stored.entry(row.users).or_default().absorb(&part),
             Err(_) => report.note(format!("trails of block {} on {}: cannot be read", row.users, date_text(day))),
         }

@@ -41,7 +41,7 @@ async fn fill(app: &App) {
 
 /// Variables as the measurements give them.
 fn variables() -> Value {
-    json!({"id": "artist-1", "ids": ["artist-1", "artist-2", "artist-3"], "by": "STREAMS", "last": "P7D"})
+    json!({"id": "artist-1", "listener": "listener-1", "ids": ["artist-1", "artist-2", "artist-3"], "by": "STREAMS", "last": "P7D"})
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -310,7 +310,62 @@ query Welcome {
     tokenExpiresAt
   }
 }
-`;var Qie=`# One artist over the last 28 days: the totals beside
+`;var Qie=`# What an operator looks at first: totals of today and yesterday, who is active, the
+# songs and the types of events of the last seven days, and how events come in.
+query Dashboard {
+  dashboard(timeZone: "Europe/Berlin") {
+    today {
+      plays
+      streams
+      listeners {
+        value
+      }
+      purchases
+      revenue {
+        currency
+        amount
+      }
+    }
+    yesterday {
+      plays
+      streams
+      listeners {
+        value
+      }
+    }
+    activeUsers {
+      daily {
+        value
+      }
+      weekly {
+        value
+      }
+      monthly {
+        value
+      }
+    }
+    topSongs(first: 5) {
+      position
+      value
+      song {
+        title
+      }
+    }
+    eventTypes {
+      type
+      events
+    }
+    ingest {
+      accepted
+      duplicates
+      rejected
+      waiting
+      newestEvent
+      lagMs
+    }
+  }
+}
+`;var Kie=`# One artist over the last 28 days: the totals beside
 # those of the 28 days before, a daily series for a
 # chart, and the best songs and albums.
 query ArtistDashboard {
@@ -368,89 +423,7 @@ query ArtistDashboard {
     }
   }
 }
-`;var Kie=`# The most streamed songs of the last seven days. For
-# the next page, pass endCursor as the argument \`after\`.
-query Ranking {
-  ranking(of: SONG, by: STREAMS, during: { last: "P7D" }, first: 10) {
-    edges {
-      position
-      value
-      node {
-        id
-        title
-      }
-    }
-    pageInfo {
-      hasNextPage
-      endCursor
-    }
-  }
-}
-`;var Xie=`# One play of three minutes, happening now; it needs a
-# service or admin token. Each event gets a result of
-# its own, in the order sent. Change the id to send
-# another play, and watch the live tabs in a second
-# window meanwhile.
-mutation SendEvents {
-  recordEvents(
-    input: [
-      {
-        id: "graphiql-play-1"
-        type: "track.played"
-        entity: { kind: SONG, id: "song-1" }
-        artistId: "artist-1"
-        userId: "user-1"
-        playedMs: 180000
-      }
-    ]
-  ) {
-    accepted
-    duplicates
-    conflicts
-    rejected
-    results {
-      index
-      id
-      status
-      code
-      field
-      message
-    }
-  }
-}
-`;var Zie=`# Today's counters of one artist, live: the state now,
-# then again whenever it changed. A gap in \`sequence\`
-# means that a slow reader skipped to the latest state.
-subscription LiveCounter {
-  metrics(of: { kind: ARTIST, id: "artist-1" }, during: { period: TODAY }) {
-    sequence
-    at
-    metrics {
-      plays
-      streams
-      listeners {
-        value
-      }
-    }
-  }
-}
-`;var Jie=`# The most played songs of the last hour, live, at most
-# once a second.
-subscription LiveRanking {
-  ranking(of: SONG, by: PLAYS, during: { last: "PT1H" }, first: 5, minInterval: "PT1S") {
-    sequence
-    at
-    edges {
-      position
-      value
-      node {
-        id
-        title
-      }
-    }
-  }
-}
-`;var eoe=`# Who listens to one artist, and from where. An artist
+`;var Xie=`# Who listens to one artist, and from where. An artist
 # sees this of their own catalogue, an admin of all.
 # To artists, parts of fewer than five people are told
 # together as OTHER.
@@ -524,7 +497,74 @@ query AudienceAndMarkets {
     }
   }
 }
-`;var toe=`# The newest weekly chart of songs, and how the charts
+`;var Zie=`# What one listener did: for themselves, as \`viewer { user { \u2026 } }\`, and for admins.
+query Listener {
+  user(id: "listener-1") {
+    id
+    summary(during: { last: "P28D" }, timeZone: "Europe/Berlin") {
+      streams
+      listeningTimeMs
+      streakDays
+      sessions
+      averageSessionMs
+      byHourOfDay
+      topSongs(first: 5) {
+        position
+        value
+        song {
+          title
+        }
+      }
+      topArtists(first: 5) {
+        position
+        value
+        artist {
+          title
+        }
+      }
+      topGenres(first: 5) {
+        label
+        share
+      }
+    }
+    activity(first: 10) {
+      edges {
+        sessionStartedAt
+        beginsSession
+        node {
+          type
+          occurredAt
+          song {
+            title
+          }
+        }
+      }
+      pageInfo {
+        hasNextPage
+        endCursor
+      }
+    }
+  }
+}
+`;var Jie=`# The most streamed songs of the last seven days. For
+# the next page, pass endCursor as the argument \`after\`.
+query Ranking {
+  ranking(of: SONG, by: STREAMS, during: { last: "P7D" }, first: 10) {
+    edges {
+      position
+      value
+      node {
+        id
+        title
+      }
+    }
+    pageInfo {
+      hasNextPage
+      endCursor
+    }
+  }
+}
+`;var eoe=`# The newest weekly chart of songs, and how the charts
 # went for one of them. A published chart never
 # changes; a correction is a new revision.
 query Charts {
@@ -568,67 +608,7 @@ query Charts {
     }
   }
 }
-`;var noe=`# What happens right now, on the whole platform: who
-# listened in the last five minutes, and the plays of
-# each of the last sixty. For admins; of one artist
-# with \`of: { kind: ARTIST, id: "artist-1" }\`.
-subscription LiveRealtime {
-  realtime {
-    sequence
-    realtime {
-      listenersNow
-      playsPerMinute
-      asOf
-    }
-  }
-}
-`;var roe=`# What the catalogue says wins over what events told:
-# this song has two main artists and a featured one.
-# From now on its plays count for all of them.
-# For services and admins.
-mutation Catalogue {
-  upsertCatalog(
-    input: {
-      songs: [
-        {
-          id: "song-example"
-          title: "Both Sides"
-          genres: ["pop", "electronic"]
-          durationMs: 201000
-          releasedOn: "2026-11-20"
-          credits: [
-            { artistId: "artist-1" }
-            { artistId: "artist-2" }
-            { artistId: "artist-3", role: FEATURED }
-          ]
-        }
-      ]
-    }
-  ) {
-    stored
-    rejected
-    results {
-      kind
-      id
-      status
-      field
-      message
-    }
-  }
-}
-`;var ioe=`# What every number means, its unit, and where the
-# schema has it. Anybody may ask, without a token too.
-query Definitions {
-  definitions {
-    key
-    title
-    text
-    unit
-    foundIn
-    version
-  }
-}
-`;var ooe=`# What is heard more than usual: how many times its
+`;var toe=`# What is heard more than usual: how many times its
 # usual velocity, and by how many people. Beside it,
 # how a song took off since its first stream.
 query Trending {
@@ -657,7 +637,7 @@ query Trending {
     }
   }
 }
-`;var aoe=`# What an admin sees of the platform: what was played and earned, who is active, what
+`;var noe=`# What an admin sees of the platform: what was played and earned, who is active, what
 # they do. \`daily\`, \`weekly\` and \`monthly\` are the distinct users of 1, 7 and 28 days;
 # \`stickiness\` is how much of their month an average user is here.
 query Platform {
@@ -732,116 +712,7 @@ query Platform {
     }
   }
 }
-`;var soe=`# Single events, newest first: what an admin looks at to see whether a sender sends the
-# right thing. Going on: the same with \`after:\` and the \`endCursor\`. With an artist's
-# token the same shows their own events, with pseudonyms instead of ids.
-query Events {
-  events(
-    where: { types: ["track.played", "track.liked"], during: { last: "P7D" } }
-    first: 10
-  ) {
-    nodes {
-      id
-      type
-      occurredAt
-      userId
-      pseudonym
-      song {
-        id
-        title
-      }
-      artist {
-        title
-      }
-      country
-      listeningSource
-      device
-      playedMs
-      properties
-    }
-    pageInfo {
-      hasNextPage
-      endCursor
-    }
-    totalCount {
-      value
-      isExact
-    }
-  }
-}
-`;var loe=`# Events as they are committed. The first message comes at once and has none; then each
-# event comes once. \`skipped\` counts what nobody looked at, because this client, or the
-# server, could not keep up.
-subscription LiveEvents {
-  events(where: { types: ["track.played"] }) {
-    at
-    skipped
-    events {
-      type
-      occurredAt
-      song {
-        title
-      }
-      country
-    }
-  }
-}
-`;var uoe=`# What an operator looks at first: totals of today and yesterday, who is active, the
-# songs and the types of events of the last seven days, and how events come in.
-query Dashboard {
-  dashboard(timeZone: "Europe/Berlin") {
-    today {
-      plays
-      streams
-      listeners {
-        value
-      }
-      purchases
-      revenue {
-        currency
-        amount
-      }
-    }
-    yesterday {
-      plays
-      streams
-      listeners {
-        value
-      }
-    }
-    activeUsers {
-      daily {
-        value
-      }
-      weekly {
-        value
-      }
-      monthly {
-        value
-      }
-    }
-    topSongs(first: 5) {
-      position
-      value
-      song {
-        title
-      }
-    }
-    eventTypes {
-      type
-      events
-    }
-    ingest {
-      accepted
-      duplicates
-      rejected
-      waiting
-      newestEvent
-      lagMs
-    }
-  }
-}
-`;var coe=`# How far users get: who plays, then likes, then pays within a week, told apart by
+`;var roe=`# How far users get: who plays, then likes, then pays within a week, told apart by
 # country. Then how long they stay, and what clicks lead to.
 query Journeys {
   platform {
@@ -907,7 +778,7 @@ query Journeys {
     }
   }
 }
-`;var foe=`# Any question as rows for a chart. The first is answered from stored sums, the second
+`;var ioe=`# Any question as rows for a chart. The first is answered from stored sums, the second
 # from the events: \`source\` and \`rowsRead\` tell.
 query Explore {
   countries: explore(
@@ -940,36 +811,182 @@ query Explore {
     rowsRead
   }
 }
-`;var doe=`# What one listener did: for themselves, as \`viewer { user { \u2026 } }\`, and for admins.
-query Listener {
-  user(id: "listener-1") {
-    id
-    summary(during: { last: "P28D" }, timeZone: "Europe/Berlin") {
+`;var ooe=`# Single events, newest first: what an admin looks at to see whether a sender sends the
+# right thing. Going on: the same with \`after:\` and the \`endCursor\`. With an artist's
+# token the same shows their own events, with pseudonyms instead of ids.
+query Events {
+  events(
+    where: { types: ["track.played", "track.liked"], during: { last: "P7D" } }
+    first: 10
+  ) {
+    nodes {
+      id
+      type
+      occurredAt
+      userId
+      pseudonym
+      song {
+        id
+        title
+      }
+      artist {
+        title
+      }
+      country
+      listeningSource
+      device
+      playedMs
+      properties
+    }
+    pageInfo {
+      hasNextPage
+      endCursor
+    }
+    totalCount {
+      value
+      isExact
+    }
+  }
+}
+`;var aoe=`# Today's counters of one artist, live: the state now,
+# then again whenever it changed. A gap in \`sequence\`
+# means that a slow reader skipped to the latest state.
+subscription LiveCounter {
+  metrics(of: { kind: ARTIST, id: "artist-1" }, during: { period: TODAY }) {
+    sequence
+    at
+    metrics {
+      plays
       streams
-      listeningTimeMs
-      streakDays
-      sessions
-      averageSessionMs
-      byHourOfDay
-      topSongs(first: 5) {
-        position
+      listeners {
         value
-        song {
-          title
-        }
-      }
-      topArtists(first: 5) {
-        position
-        value
-        artist {
-          title
-        }
-      }
-      topGenres(first: 5) {
-        label
-        share
       }
     }
+  }
+}
+`;var soe=`# The most played songs of the last hour, live, at most
+# once a second.
+subscription LiveRanking {
+  ranking(of: SONG, by: PLAYS, during: { last: "PT1H" }, first: 5, minInterval: "PT1S") {
+    sequence
+    at
+    edges {
+      position
+      value
+      node {
+        id
+        title
+      }
+    }
+  }
+}
+`;var loe=`# What happens right now, on the whole platform: who
+# listened in the last five minutes, and the plays of
+# each of the last sixty. For admins; of one artist
+# with \`of: { kind: ARTIST, id: "artist-1" }\`.
+subscription LiveRealtime {
+  realtime {
+    sequence
+    realtime {
+      listenersNow
+      playsPerMinute
+      asOf
+    }
+  }
+}
+`;var uoe=`# Events as they are committed. The first message comes at once and has none; then each
+# event comes once. \`skipped\` counts what nobody looked at, because this client, or the
+# server, could not keep up.
+subscription LiveEvents {
+  events(where: { types: ["track.played"] }) {
+    at
+    skipped
+    events {
+      type
+      occurredAt
+      song {
+        title
+      }
+      country
+    }
+  }
+}
+`;var coe=`# One play of three minutes, happening now; it needs a
+# service or admin token. Each event gets a result of
+# its own, in the order sent. Change the id to send
+# another play, and watch the live tabs in a second
+# window meanwhile.
+mutation SendEvents {
+  recordEvents(
+    input: [
+      {
+        id: "graphiql-play-1"
+        type: "track.played"
+        entity: { kind: SONG, id: "song-1" }
+        artistId: "artist-1"
+        userId: "user-1"
+        playedMs: 180000
+      }
+    ]
+  ) {
+    accepted
+    duplicates
+    conflicts
+    rejected
+    results {
+      index
+      id
+      status
+      code
+      field
+      message
+    }
+  }
+}
+`;var foe=`# What the catalogue says wins over what events told:
+# this song has two main artists and a featured one.
+# From now on its plays count for all of them.
+# For services and admins.
+mutation Catalogue {
+  upsertCatalog(
+    input: {
+      songs: [
+        {
+          id: "song-example"
+          title: "Both Sides"
+          genres: ["pop", "electronic"]
+          durationMs: 201000
+          releasedOn: "2026-11-20"
+          credits: [
+            { artistId: "artist-1" }
+            { artistId: "artist-2" }
+            { artistId: "artist-3", role: FEATURED }
+          ]
+        }
+      ]
+    }
+  ) {
+    stored
+    rejected
+    results {
+      kind
+      id
+      status
+      field
+      message
+    }
+  }
+}
+`;var doe=`# What every number means, its unit, and where the
+# schema has it. Anybody may ask, without a token too.
+query Definitions {
+  definitions {
+    key
+    title
+    text
+    unit
+    foundIn
+    version
   }
 }
 `;var poe=[Yie,Qie,Kie,Xie,Zie,Jie,eoe,toe,noe,roe,ioe,ooe,aoe,soe,loe,uoe,coe,foe,doe].map(e=>({query:e}));Lt();boe();var owe=25e3,awe=3;function xoe(e){let t=new URL("./graphql",document.baseURI),n=swe(t,e);return{fetcher:i=>{let o=fwe(i),a=o?{...i,operationName:o.name?.value}:i;return o?.operation==="subscription"?uwe(n,a):lwe(t,e,a)},close:()=>n.dispose()}}function swe(e,t){let n=new URL(e);return n.protocol=e.protocol==="https:"?"wss:":"ws:",z9({url:n.href,connectionParams:t?{authorization:`Bearer ${t}`}:{},keepAlive:owe,retryAttempts:awe,shouldRetry:r=>Eoe(r)&&r.code!==4403})}async function lwe(e,t,n){let r=await fetch(e,{method:"POST",headers:{"content-type":"application/json",accept:"application/graphql-response+json, application/json",...t&&{authorization:`Bearer ${t}`}},body:JSON.stringify(n)}),i=await r.text();try{return JSON.parse(i)}catch{throw new Error(`HTTP ${r.status} ${r.statusText}: ${i.slice(0,500)}`)}}function uwe(e,t){return{subscribe(n){return{unsubscribe:e.subscribe(t,{next:i=>n.next(i),error:i=>n.error(cwe(i)),complete:()=>n.complete()})}}}}function cwe(e){return Array.isArray(e)?e:Eoe(e)?{message:`subscription closed: ${e.reason||"the connection was lost"}`,closeCode:e.code}:{message:e instanceof Error?e.message:"the subscription failed"}}function fwe({query:e,operationName:t}){try{let n=Ko(e);return Sy(n,t)??Sy(n)}catch{return null}}function Eoe(e){return typeof e=="object"&&e!==null&&"code"in e&&"reason"in e}var U9="backbeat.token";function Toe(){let e=j9();return e&&q9(e),e||dwe()}function j9(){let e=new URLSearchParams(location.hash.slice(1)),t=H9(e.get("token")??"");if(e.has("token")){e.delete("token");let n=e.toString();history.replaceState(null,"",location.pathname+location.search+(n&&`#${n}`))}return t}function q9(e){try{e?sessionStorage.setItem(U9,e):sessionStorage.removeItem(U9)}catch{}}function H9(e){return e.replace(/^\s*bearer\s+/i,"").replace(/\s+/g,"")}function Soe(e){try{let t=e.split(".")[1].replaceAll("-","+").replaceAll("_","/"),n=Uint8Array.from(atob(t),a=>a.charCodeAt(0)),{role:r,sub:i,exp:o}=JSON.parse(new TextDecoder().decode(n));return{role:typeof r=="string"?r:null,subject:typeof i=="string"?i:null,expiresAt:typeof o=="number"?new Date(o*1e3):null}}catch{return null}}function dwe(){try{return sessionStorage.getItem(U9)??""}catch{return""}}var E2=U(X(),1);var fo=U(Pe(),1),pwe=2**31-1;function woe({token:e,onChange:t}){let[n,r]=(0,E2.useState)(""),i=H9(n);return(0,fo.jsxs)("header",{className:"bar",children:[(0,fo.jsxs)("h1",{className:"bar-name",children:[(0,fo.jsx)("img",{src:"./favicon.svg",alt:"",width:"20",height:"20"}),"Backbeat"]}),(0,fo.jsx)(hwe,{token:e}),(0,fo.jsxs)("form",{className:"bar-form",onSubmit:l=>{l.preventDefault(),i&&(t(i),r(""))},autoComplete:"off",children:[(0,fo.jsx)("input",{type:"password",className:"bar-field","aria-label":"Access token",placeholder:e?"Paste another token":"Paste a token",autoComplete:"off",spellCheck:!1,value:n,onChange:l=>r(l.target.value)}),(0,fo.jsx)("button",{type:"submit",className:"bar-button bar-button-use",disabled:!i,children:"Use"}),(0,fo.jsx)("button",{type:"button",className:"bar-button",disabled:!e&&!n,onClick:()=>{t(""),r("")},children:"Clear"})]})]})}function hwe({token:e}){let t=e?Soe(e):null,n=mwe(t?.expiresAt??null);return e?t?(0,fo.jsxs)("p",{className:n?"bar-summary bar-warning":"bar-summary",children:[(0,fo.jsx)("strong",{className:"bar-role",children:t.role??"no role"}),t.subject&&(0,fo.jsx)("span",{className:"bar-subject",children:t.subject}),t.expiresAt&&(0,fo.jsxs)("time",{dateTime:vwe(t.expiresAt),children:[n?"expired ":"until ",gwe(t.expiresAt)]})]}):(0,fo.jsx)("p",{className:"bar-summary bar-warning",children:"Token in use, but it is not readable"}):(0,fo.jsx)("p",{className:"bar-summary",children:"No token: anonymous"})}function mwe(e){let t=e?e.getTime()-Date.now():1/0,[,n]=(0,E2.useState)(0);return(0,E2.useEffect)(()=>{if(!(t>0&&t<pwe))return;let r=setTimeout(()=>n(i=>i+1),t+1);return()=>clearTimeout(r)},[e?.getTime()]),t<=0}function gwe(e){if(Number.isNaN(e.getTime()))return"an unknown time";let t=e.toDateString()===new Date().toDateString();return e.toLocaleString([],{...!t&&{dateStyle:"medium"},timeStyle:"short"})}function vwe(e){return Number.isNaN(e.getTime())?void 0:e.toISOString()}var Cd=U(Pe(),1);function Roe(){let[e,t]=(0,T2.useState)(()=>Coe(Toe())),n=r=>{q9(r),t(Coe(r))};return(0,T2.useEffect)(()=>e.close,[e]),(0,T2.useEffect)(()=>{let r=()=>{let i=j9();i&&n(i)};return addEventListener("hashchange",r),()=>removeEventListener("hashchange",r)},[]),(0,Cd.jsxs)(Cd.Fragment,{children:[(0,Cd.jsx)(woe,{token:e.token,onChange:n}),(0,Cd.jsx)(Lc,{fetcher:e.fetcher,defaultTabs:poe,isHeadersEditorEnabled:!1,showPersistHeadersSettings:!1,children:(0,Cd.jsx)(Lc.Logo,{children:null})})]})}function Coe(e){return{token:e,...xoe(e)}}var Aoe=U(Pe(),1);(0,Doe.createRoot)(document.getElementById("root")).render((0,Aoe.jsx)(Roe,{}));})();

@@ -19,7 +19,9 @@ use serde_json::{Map, Value, json};
 
 use crate::support::{App, T0, TestDatabase, app::Options};
 
+mod answers;
 mod checks;
+mod real_data;
 
 const CASES: u64 = 3;
 const QUESTIONS: usize = 60;
