@@ -258,7 +258,7 @@ mod tests {
             (4, vec![0..25, 27..30, 40..50, 90..95]),
             (3, vec![0..30, 40..50, 90..95]),
             (2, vec![0..50, 90..95]),
-            (1, vec![0..95]),
+            (1, vec![Range { start: 0, end: 95 }]),
         ] {
             assert_eq!(united(stretches.clone(), most), expected, "at most {most}");
         }
