@@ -38,7 +38,7 @@ const PAGE_ARTISTS: u32 = 50;
 const RANK_EXPONENT: f64 = 0.8;
 /// Requests drawn before the clock starts; they come around again when used up.
 const REQUESTS: usize = 4_096;
-/// Listeners asked about one after the other; the load draws all of them alike.
+/// Listeners asked about one after the other: the busiest, since the load draws the first ones more often.
 const LISTENERS_SAMPLED: u32 = 1_000;
 const SAMPLE_BYTES: usize = 400;
 

@@ -61,9 +61,7 @@ impl Analytics {
             behind_ms *= 4;
         }
     }
-}
 
-impl Analytics {
     /// When the sessions began that a user was in at some moments, which are in order and lie on the part of the trail
     /// that is known. By everything that the user did: the trail is read further back, as far as the first of these
     /// sessions reaches.

@@ -73,7 +73,12 @@ impl Places {
         }
         let types = judge.filter.types.as_ref().map(|types| types.iter().cloned().collect());
         // The entity comes first, and is the narrower of the two.
-        Self::new(analytics, Sought { types, named: judge.named().into_iter().next() }, stretch, from)
+        let sought = Sought { types, named: judge.named().into_iter().next() };
+        if sought.types.is_none() && sought.named.is_none() {
+            return Self::Everywhere(Some(stretch));
+        }
+        let days = Days::known(analytics, stretch, from);
+        days.map_or(Self::Everywhere(None), |days| Self::Counted(Counted::new(sought, days)))
     }
 
     /// All places of events of a type, about something if that is asked, oldest first.
@@ -83,24 +88,13 @@ impl Places {
         named: Option<Named>,
         stretch: Range<i64>,
     ) -> Result<Vec<Range<i64>>, DbError> {
-        let sought = Sought { types: Some(vec![event_type.into()]), named };
-        let mut places = Self::new(analytics, sought, stretch, End::Oldest);
+        let Some(days) = Days::known(analytics, stretch, End::Oldest) else { return Ok(Vec::new()) };
+        let mut counted = Counted::new(Sought { types: Some(vec![event_type.into()]), named }, days);
         let mut list = Vec::new();
-        while let Some(place) = places.next(analytics).await? {
-            match place {
-                Place::Stretch(stretch) => list.push(stretch),
-                Place::Moments(moments) => list.extend(moments.into_iter().map(|moment| moment..moment + 1)),
-            }
+        while let Some(place) = counted.next(analytics).await? {
+            list.push(place);
         }
         Ok(list)
-    }
-
-    fn new(analytics: &Analytics, sought: Sought, stretch: Range<i64>, from: End) -> Self {
-        if sought.types.is_none() && sought.named.is_none() {
-            return Self::Everywhere(Some(stretch));
-        }
-        let counted = |days| Self::Counted(Counted { sought, days, waiting: VecDeque::new() });
-        Days::known(analytics, stretch, from).map_or(Self::Everywhere(None), counted)
     }
 
     pub async fn next(&mut self, analytics: &Analytics) -> Result<Option<Place>, DbError> {
@@ -164,6 +158,10 @@ impl Iterator for Days {
 }
 
 impl Counted {
+    fn new(sought: Sought, days: Days) -> Self {
+        Self { sought, days, waiting: VecDeque::new() }
+    }
+
     async fn next(&mut self, analytics: &Analytics) -> Result<Option<Range<i64>>, DbError> {
         while self.waiting.is_empty()
             && let Some(stretch) = self.days.next()
