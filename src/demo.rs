@@ -8,7 +8,7 @@
 //! Ids are given by popularity: `song-1` is the most played song and belongs to `artist-1`, the most
 //! played artist. What a careful reader will find in the numbers:
 //! - songs, artists and listeners follow Zipf's law, each with its own exponent;
-//! - a listener has one country, mostly one device, and a favourite genre, so that tastes overlap;
+//! - a listener comes for a few songs, a session, and has one country, mostly one device, and a favourite genre, so that tastes overlap;
 //! - each week another song has its moment, so that something is trending and charts move;
 //! - days have an evening peak, weeks a weekend, and the platform grows a little.
 
@@ -27,12 +27,22 @@ pub struct Shape {
     pub seed: u64,
     /// Whether events carry the titles of what they name, as they do where no catalogue is sent.
     pub has_titles: bool,
+    /// How many listeners are there at a time: each does a few things and leaves. With 0 each event is anybody's, as if
+    /// everybody were always there.
+    pub listeners_at_once: u32,
 }
 
 impl Shape {
     /// Small enough to be read by a person, large enough for charts, markets and similar artists.
-    pub const DEMO: Shape =
-        Shape { artists: 40, songs: 600, playlists: 12, listeners: 4_000, seed: 1, has_titles: true };
+    pub const DEMO: Shape = Shape {
+        artists: 40,
+        songs: 600,
+        playlists: 12,
+        listeners: 4_000,
+        seed: 1,
+        has_titles: true,
+        listeners_at_once: 3,
+    };
 }
 
 /// A platform whose events can be written. Cheap to keep, 12 bytes a song, and cheap to clone.
@@ -83,7 +93,7 @@ impl Platform {
     pub fn write_event(&self, number: u64, at_ms: i64, out: &mut String) {
         let dice = &mut dice(self.shape.seed, Facet::Event, number);
         let kind = weighted(&MIX, dice.random_range(0..MIX_TOTAL));
-        let listener = rank(dice, &self.listener_activity);
+        let listener = self.draw_listener(dice, number);
         let event = &mut EventWriter::open(out, &self.id_prefix, number, kind.word(), at_ms);
         match kind {
             Kind::Played => self.write_play(dice, event, listener, at_ms),
@@ -224,6 +234,16 @@ impl Platform {
         };
         event.text("amount", amount);
         event.text("currency", currency);
+    }
+
+    /// Whose an event is.
+    fn draw_listener(&self, dice: &mut Dice, number: u64) -> u32 {
+        let seats = u64::from(self.shape.listeners_at_once);
+        if seats == 0 {
+            return rank(dice, &self.listener_activity);
+        }
+        let sitting = number / (seats * EVENTS_OF_SITTING) * seats + dice.random_range(0..seats);
+        rank(&mut self::dice(self.shape.seed, Facet::Sitting, sitting), &self.listener_activity)
     }
 
     /// A song this listener turns to: mostly by popularity, leaning to their genre, sometimes the week's hit.
@@ -406,6 +426,8 @@ const QUARTER_MS: i64 = 15 * 60_000;
 /// Zipf exponents. Songs: the top song of a small platform draws about 6 % of the plays, of a million songs 1 %.
 const SONG_EXPONENT: f64 = 0.75;
 const ARTIST_EXPONENT: f64 = 0.8;
+/// What a listener does before they leave, on average.
+const EVENTS_OF_SITTING: u64 = 4;
 /// The most active of 100,000 listeners make a few dozen plays a day out of a million in two months.
 const LISTENER_EXPONENT: f64 = 0.6;
 /// How unevenly songs are spread over artists.
@@ -658,6 +680,7 @@ enum Facet {
     Hit,
     Instant,
     Gap,
+    Sitting,
 }
 
 /// The chances of one event. The generator is named, because rand's standard ones may change with a version.
@@ -999,6 +1022,30 @@ mod tests {
         assert!(artists["artist-2"] > artists["artist-30"] && artists["artist-30"] > artists["artist-100"]);
         let listeners = counts(&events, None, "userId");
         assert!(listeners["listener-1"] > 5 * listeners["listener-1000"]);
+    }
+
+    #[test]
+    fn listeners_come_for_a_session_where_a_few_are_there_at_a_time() {
+        let mean = |shape: Shape| {
+            let platform = Platform::new(shape);
+            let history = History { events: 60_000, days: 60, ends_at_ms: 1_781_524_800_000, seed: 1 };
+            let mut times: HashMap<String, Vec<i64>> = HashMap::new();
+            for (number, at_ms) in (0..).zip(Instants::new(history)) {
+                let mut text = String::new();
+                platform.write_event(number, at_ms, &mut text);
+                let event: Value = serde_json::from_str(&text).unwrap();
+                if let Some(user) = event["userId"].as_str() {
+                    times.entry(user.to_owned()).or_default().push(at_ms);
+                }
+            }
+            let sessions = times.values_mut().map(|times| {
+                times.sort_unstable();
+                times.chunk_by(|one, next| next - one < 1_800_000).count()
+            });
+            60_000.0 / sessions.sum::<usize>() as f64
+        };
+        let (demo, anybody) = (mean(Shape::DEMO), mean(Shape { listeners_at_once: 0, ..Shape::DEMO }));
+        assert!((2.5..4.5).contains(&demo) && anybody < 1.3, "{demo} {anybody}");
     }
 
     #[test]

@@ -55,6 +55,7 @@ impl PlatformOptions {
             listeners: self.listeners,
             seed: self.seed,
             has_titles: self.titles,
+            listeners_at_once: 0,
         })
     }
 }
