@@ -585,6 +585,12 @@ impl App {
             core.tasks.spawn(let_go(core.keeper.clone()));
         }
         let (stopping, is_stopping) = watch::channel(false);
+        let privacy = Privacy {
+            database: core.database.clone(),
+            analytics: core.analytics.clone(),
+            open_audience: core.open_audience.clone(),
+            watermark: core.watermark.clone(),
+        };
         let services = Services {
             analytics: core.analytics.clone(),
             catalogue: core.catalogue.clone(),
@@ -592,17 +598,13 @@ impl App {
             hub: core.hub.clone(),
             feed: core.feed.clone(),
             charts: core.charts.clone(),
-            privacy: Privacy {
-                database: core.database.clone(),
-                analytics: core.analytics.clone(),
-                open_audience: core.open_audience.clone(),
-                watermark: core.watermark.clone(),
-            },
+            privacy: privacy.clone(),
             is_development: settings.is_development,
         };
         let edge = Edge {
             api: GraphqlApi::new(services, settings.documents, settings.introspection, core.metrics.clone()),
             ingest: core.ingest.clone(),
+            privacy,
             verifier,
             database: core.database.clone(),
             metrics: core.metrics.clone(),

@@ -58,6 +58,15 @@ impl Viewer {
         }
     }
 
+    /// Whether everything about this user is open to the viewer.
+    pub fn is_or_looks_after(&self, user_id: &str) -> bool {
+        match self.role {
+            Role::Admin => true,
+            Role::Listener => self.subject.as_deref() == Some(user_id),
+            Role::Artist | Role::Service => false,
+        }
+    }
+
     pub fn scope(&self) -> Scope {
         Scope { role: self.role, artists: self.artists.clone() }
     }

@@ -37,9 +37,7 @@ struct Outcome<'a> {
 }
 
 pub async fn record(State(edge): State<Edge>, headers: HeaderMap, body: Body) -> Result<Response, Problem> {
-    let viewer = edge
-        .viewer(&headers)?
-        .ok_or_else(|| Problem::new(ErrorKind::Unauthenticated, "send a token: Authorization: Bearer <token>"))?;
+    let viewer = edge.require_viewer(&headers)?;
     if !matches!(viewer.role, Role::Service | Role::Admin) {
         return Err(Problem::new(ErrorKind::Forbidden, "events are sent with a service or admin token"));
     }

@@ -7,6 +7,7 @@ mod health;
 mod page;
 mod problem;
 mod socket;
+mod users;
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
@@ -29,6 +30,7 @@ use crate::{
     domain::{clock::SharedClock, error::ErrorKind, viewer::Viewer},
     graphql::GraphqlApi,
     ingest::Ingest,
+    privacy::Privacy,
     telemetry::{HttpLabels, Metrics},
 };
 
@@ -63,6 +65,7 @@ pub struct SocketSettings {
 pub struct Edge {
     pub api: GraphqlApi,
     pub ingest: Ingest,
+    pub privacy: Privacy,
     pub verifier: Arc<Verifier>,
     pub database: Database,
     pub metrics: Arc<Metrics>,
@@ -77,6 +80,7 @@ pub fn router(edge: Edge) -> Router {
     let mut router = Router::new()
         .route("/graphql", any(graphql::handle))
         .route("/v1/events", post(events::record).fallback(only_post))
+        .route("/v1/users/{id}/export", get(users::export))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
@@ -155,5 +159,11 @@ impl Edge {
         let viewer =
             header.to_str().map_err(|_| AuthError::NotBearer).and_then(|value| self.verifier.viewer_of_header(value));
         viewer.map(Some).map_err(|error| Problem::new(ErrorKind::Unauthenticated, error.to_string()))
+    }
+
+    /// Who the request's token says it is; a request without one is refused.
+    fn require_viewer(&self, headers: &HeaderMap) -> Result<Viewer, Problem> {
+        let missing = || Problem::new(ErrorKind::Unauthenticated, "send a token: Authorization: Bearer <token>");
+        self.viewer(headers)?.ok_or_else(missing)
     }
 }

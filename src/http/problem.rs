@@ -6,8 +6,9 @@ use axum::{
 };
 
 use crate::{
+    db::DbError,
     domain::error::{ErrorKind, INTERNAL_MESSAGE},
-    ingest::IngestError,
+    ingest::{IngestError, committer::error_chain},
 };
 
 /// A failed request.
@@ -27,6 +28,17 @@ impl Problem {
 impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
         Self::new(error.kind(), error.to_string())
+    }
+}
+
+impl From<DbError> for Problem {
+    fn from(error: DbError) -> Self {
+        if error.is_transient() {
+            tracing::warn!(error = error_chain(&error), "the database is away");
+            return Self::new(ErrorKind::Unavailable, "the database cannot be reached; try again in a moment");
+        }
+        tracing::error!(error = error_chain(&error), "a request failed");
+        Self::new(ErrorKind::Internal, "")
     }
 }
 

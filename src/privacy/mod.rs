@@ -5,21 +5,20 @@
 //! person's number lives on. So every total, set and journey stays what it was, a recount gives the same, and an
 //! event that is sent again is still known.
 
+pub mod export;
+
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use crate::{
-    analytics::{Analytics, KnownUser},
+    analytics::Analytics,
     audience::open::OpenAudience,
     db::{
         Database, DbError,
         queries::{events, listeners, versions},
     },
-    domain::{
-        commit::Watermark,
-        event::{ERASED, Event, EventKey},
-    },
+    domain::{commit::Watermark, event::ERASED},
 };
 
 /// Events whose rows one statement changes or reads.
@@ -59,21 +58,5 @@ impl Privacy {
         txn.commit().await?;
         tracing::info!(events = erased, "erased a user");
         Ok(Some(erased))
-    }
-
-    /// A user's events behind `after`, oldest first, at most `limit`.
-    pub async fn export(&self, user: &KnownUser, after: Option<EventKey>, limit: usize) -> Result<Vec<Event>, DbError> {
-        let moments = self.analytics.moments_of(user).await?;
-        let first = after.map_or(0, |key| moments.partition_point(|moment| *moment < key.occurred_at_ms));
-        let mut exported = Vec::new();
-        for moments in moments[first..].chunks(limit.min(EVENTS_AT_ONCE)) {
-            let events = events::list_of_user(self.database.reader(), &user.id, moments).await?;
-            exported.extend(events.into_iter().filter(|event| after.is_none_or(|after| event.key > after)));
-            if exported.len() >= limit {
-                exported.truncate(limit);
-                break;
-            }
-        }
-        Ok(exported)
     }
 }

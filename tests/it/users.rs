@@ -1,6 +1,6 @@
 //! A user's own numbers, all that is known about them, and that it can be gone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use backbeat::rollup::recount;
 use chrono::{DateTime, TimeZone, Timelike, Utc};
@@ -13,7 +13,7 @@ use crate::{
     on_every_database,
     support::{
         App, T0, TestDatabase,
-        app::{Options, token},
+        app::{Options, listener},
     },
 };
 
@@ -143,10 +143,6 @@ on_every_database!(summaries_equal_a_plain_recount, |database| {
     }
     app.stop().await;
 });
-
-fn listener(id: &str) -> String {
-    token("listener", &[], id, 3_600)
-}
 
 /// Everything that has to stay what it is when a user goes.
 const TOTALS: &str = r#"{
@@ -315,6 +311,55 @@ on_every_database!(only_a_user_and_admins_may_ask_about_the_user, |database| {
         json!([answer["results"][0]["code"], answer["results"][0]["field"]]),
         json!(["INVALID_CHARACTER", "userId"])
     );
+    app.stop().await;
+});
+
+on_every_database!(a_user_downloads_everything, |database| {
+    let app = App::start_with(&database, Options::at(T0)).await;
+    // More than one part, several events in a moment, somebody else's in between.
+    let event = |number: usize| {
+        json!({"id": format!("e{number}"), "type": "track.played", "userId": if number % 41 == 40 { "b" } else { "a/1" },
+            "songId": "song-1", "artistId": "artist-1", "occurredAt": T0 - 1_000 * (number as i64 / 3), "playedMs": number})
+    };
+    let events: Vec<Value> = (0..5_300).map(event).collect();
+    app.record(&events).await;
+    let download = async |token: Option<&str>, id: &str| {
+        let mut request = app.client.get(format!("{}/v1/users/{id}/export", app.base));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        (status, headers, response.text().await.unwrap())
+    };
+    let me = listener("a/1");
+    let (status, headers, text) = download(Some(&me), "a%2F1").await;
+    assert_eq!((status, &headers["content-type"]), (200, &"application/x-ndjson".parse().unwrap()), "{text}");
+    assert_eq!(headers["content-disposition"], "attachment; filename=\"events.ndjson\"");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.len() > 5_000 && lines == export(&app, &me, "a/1", 1_000).await);
+    let ids = |events: &[Value]| -> BTreeSet<String> { events.iter().map(|event| event["id"].to_string()).collect() };
+    let own: Vec<Value> = events.iter().filter(|event| event["userId"] == "a/1").cloned().collect();
+    assert_eq!((lines.len(), ids(&lines)), (own.len(), ids(&own)));
+
+    let (status, _, text) = download(Some(&app.admin()), "b").await;
+    assert_eq!((status, text.lines().count()), (200, events.len() - own.len()));
+    let (status, _, text) = download(Some(&app.admin()), "nobody").await;
+    assert_eq!((status, &*text), (200, ""));
+    let strangers = [listener("b"), app.token("artist", &["artist-1"]), app.token("service", &[])];
+    for (token, status, code) in strangers
+        .iter()
+        .map(|token| (Some(&**token), 403, "FORBIDDEN"))
+        .chain([(None, 401, "UNAUTHENTICATED"), (Some("x"), 401, "UNAUTHENTICATED")])
+    {
+        let (refused, headers, text) = download(token, "a%2F1").await;
+        let problem: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((refused, &problem["code"]), (status, &json!(code)), "{problem}");
+        assert_eq!(headers["content-type"], "application/problem+json");
+    }
+    erase(&app, &me, "a/1").await;
+    let (status, _, text) = download(Some(&me), "a%2F1").await;
+    assert_eq!((status, &*text), (200, ""));
     app.stop().await;
 });
 

@@ -1,20 +1,13 @@
 //! What a person may ask of us about themselves.
 
 use async_graphql::{Context, Enum, ID, SimpleObject};
-use chrono::{DateTime as Instant, SecondsFormat};
-use serde_json::{Map, Value, json};
 
 use super::user::require_own;
 use crate::{
-    domain::{
-        event::{Event, EventKey},
-        money::decimal_text,
-    },
+    domain::event::EventKey,
     graphql::{context::ContextExt, error::ApiError, input::page_size, scalars::Long},
+    privacy::export::{EVENTS_MAX, ndjson},
 };
-
-/// The most events of one part of an export.
-const EVENTS_MAX: usize = 5_000;
 
 /// What became of somebody who was to be erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -67,8 +60,7 @@ impl UserExport {
         let has_next_page = events.len() > first;
         events.truncate(first);
         let end_cursor = events.last().map(|event| cursor(event.key));
-        let lines = events.iter().map(|event| format!("{}\n", told(event)));
-        Ok(Self { ndjson: lines.collect(), events: Long::of(events.len() as u64), has_next_page, end_cursor })
+        Ok(Self { ndjson: ndjson(&events), events: Long::of(events.len() as u64), has_next_page, end_cursor })
     }
 }
 
@@ -83,37 +75,4 @@ fn parse(text: &str) -> Result<EventKey, ApiError> {
         Some(EventKey { occurred_at_ms: at_ms.parse().ok()?, hash: hash.to_be_bytes() })
     });
     key.ok_or_else(|| ApiError::invalid("after", "is not a cursor of an export"))
-}
-
-/// An event in the fields in which it was sent.
-fn told(event: &Event) -> Value {
-    let at = |ms: i64| Instant::from_timestamp_millis(ms).map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true));
-    let properties = event.properties.as_deref().and_then(|text| serde_json::from_str::<Value>(text).ok());
-    let amount = event.amount_minor.zip(event.currency.as_deref());
-    let fields = [
-        ("id", json!(event.event_id)),
-        ("type", json!(event.event_type)),
-        ("occurredAt", json!(at(event.key.occurred_at_ms))),
-        ("receivedAt", json!(at(event.received_at_ms))),
-        ("sender", json!(&*event.source)),
-        ("userId", json!(event.user_id.as_deref())),
-        ("anonymousId", json!(event.anonymous_id.as_deref())),
-        ("songId", json!(event.song_id.as_deref())),
-        ("albumId", json!(event.album_id.as_deref())),
-        ("playlistId", json!(event.playlist_id.as_deref())),
-        ("artistId", json!(event.artist_id.as_deref())),
-        ("genre", json!(event.genre)),
-        ("country", json!(event.country)),
-        ("source", json!(event.listening_source)),
-        ("device", json!(event.device)),
-        ("playedMs", json!(event.played_ms)),
-        ("durationMs", json!(event.duration_ms)),
-        ("endedByUser", json!(event.ended_by_user)),
-        ("count", json!(event.count)),
-        ("amount", json!(amount.map(|(minor, currency)| decimal_text(minor, currency)))),
-        ("currency", json!(event.currency)),
-        ("properties", json!(properties)),
-    ];
-    let said = fields.into_iter().filter(|(_, value)| !value.is_null());
-    Value::Object(said.map(|(name, value)| (name.to_owned(), value)).collect::<Map<_, _>>())
 }

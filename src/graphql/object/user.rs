@@ -12,12 +12,7 @@ use super::{
 };
 use crate::{
     analytics::{KnownUser, Sessions, StreamTimes, Tastes},
-    domain::{
-        catalogue::CatalogueEntry,
-        entity::EntityRef,
-        viewer::{Role, Viewer},
-        window::Window,
-    },
+    domain::{catalogue::CatalogueEntry, entity::EntityRef, viewer::Viewer, window::Window},
     graphql::{
         context::ContextExt,
         error::ApiError,
@@ -44,12 +39,7 @@ impl User {
 
 /// Whoever is neither an admin nor the user themselves is refused.
 pub fn require_own(viewer: &Viewer, id: &str) -> Result<(), ApiError> {
-    let is_own = match viewer.role {
-        Role::Admin => true,
-        Role::Listener => viewer.subject.as_deref() == Some(id),
-        Role::Artist | Role::Service => false,
-    };
-    if is_own { Ok(()) } else { Err(forbidden(viewer, "this user")) }
+    if viewer.is_or_looks_after(id) { Ok(()) } else { Err(forbidden(viewer, "this user")) }
 }
 
 /// Somebody who uses the platform. For themselves and for admins.

@@ -30,6 +30,11 @@ pub fn at(text: &str) -> i64 {
     chrono::DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis()
 }
 
+/// RFC 3339 of epoch milliseconds, as the service tells them.
+pub fn rfc3339(at_ms: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(at_ms).unwrap().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
 /// A stream of song-1 by artist-1, by listener `user`.
 pub fn play(id: &str, occurred_at: &str, user: &str) -> Value {
     json!({
@@ -211,6 +216,11 @@ impl App {
         assert_eq!(report.differences, 0, "{:#?}", report.shown);
         report
     }
+}
+
+/// The token of a listener.
+pub fn listener(id: &str) -> String {
+    token("listener", &[], id, 3_600)
 }
 
 /// A token that is good for `ttl_s` seconds. Tokens are always checked against the machine's clock.

@@ -7,7 +7,7 @@ pub mod database;
 pub mod service;
 pub mod socket;
 
-pub use app::{App, T0, at, play};
+pub use app::{App, T0, at, play, rfc3339};
 pub use database::{TestDatabase, left_out};
 pub use socket::Socket;
 
