@@ -9,7 +9,8 @@ use crate::{
     on_every_database,
     support::{
         App, T0, TestDatabase,
-        app::{Options, token},
+        app::{Options, listener},
+        rfc3339,
     },
 };
 
@@ -28,15 +29,6 @@ async fn page(app: &App, token: &str, variables: Value) -> Value {
     let answer = app.graphql(Some(token), PAGE, variables.clone()).await;
     assert!(answer.get("errors").is_none(), "{variables}\n{answer:#}");
     answer["data"]["user"]["activity"].clone()
-}
-
-fn me(id: &str) -> String {
-    token("listener", &[], id, 3_600)
-}
-
-fn instant(at_ms: i64) -> Value {
-    let at = chrono::DateTime::from_timestamp_millis(at_ms).unwrap();
-    json!(at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true))
 }
 
 /// What happens within a quarter of an hour of something else, or days later.
@@ -92,7 +84,7 @@ fn random_filter(random: &mut StdRng) -> Value {
     if random.random_range(0..3) == 0 {
         let from = T0 - random.random_range(1..40) * DAY_MS;
         filter["during"] =
-            json!({"between": {"from": instant(from), "to": instant(from + 9 * DAY_MS + 7 * MINUTE_MS)}});
+            json!({"between": {"from": rfc3339(from), "to": rfc3339(from + 9 * DAY_MS + 7 * MINUTE_MS)}});
     }
     filter
 }
@@ -111,7 +103,7 @@ fn fits(filter: &Value, event: &Value) -> bool {
 async fn check(app: &App, events: &[Value], random: &mut StdRng) {
     let user = format!("user-{}", random.random_range(0..2));
     let (filter, size) = (random_filter(random), random.random_range(1..30));
-    let token = if random.random_range(0..2) == 0 { me(&user) } else { app.admin() };
+    let token = if random.random_range(0..2) == 0 { listener(&user) } else { app.admin() };
     let is_backward = random.random_range(0..3) == 0;
     let mut own: Vec<&Value> = events.iter().filter(|event| event["userId"] == *user).collect();
     own.sort_by_key(|event| at(event));
@@ -159,13 +151,13 @@ async fn check(app: &App, events: &[Value], random: &mut StdRng) {
         told.push(json!([node["id"], node["occurredAt"], node["type"], node["song"]["id"], node["properties"]]));
         let event = own.iter().find(|event| event["id"] == node["id"]).unwrap();
         let start = start(event);
-        assert_eq!(edge["sessionStartedAt"], json!(start.map(instant)), "{filter} {edge}");
+        assert_eq!(edge["sessionStartedAt"], json!(start.map(rfc3339)), "{filter} {edge}");
         assert_eq!(edge["beginsSession"], json!(start == Some(at(event))), "{filter} {edge}");
     }
     let mut all: Vec<(_, Value)> = expected
         .iter()
         .map(|event| {
-            let at = instant(at(event));
+            let at = rfc3339(at(event));
             let event_key = key(at.to_string(), &event["id"]);
             (event_key, json!([event["id"], at, event["type"], event["songId"], event["properties"]]))
         })
@@ -205,13 +197,13 @@ on_every_database!(a_session_is_one_however_far_back_it_began, |database| {
         })
         .collect();
     app.record(&events).await;
-    let began = instant(T0 - 4 * DAY_MS);
+    let began = json!(rfc3339(T0 - 4 * DAY_MS));
     for _ in 0..2 {
-        let newest = page(&app, &me("user-1"), json!({"id": "user-1", "first": 2})).await;
+        let newest = page(&app, &listener("user-1"), json!({"id": "user-1", "first": 2})).await;
         for edge in newest["edges"].as_array().unwrap() {
             assert_eq!((&edge["sessionStartedAt"], &edge["beginsSession"]), (&began, &json!(false)));
         }
-        let oldest = page(&app, &me("user-1"), json!({"id": "user-1", "last": 1})).await;
+        let oldest = page(&app, &listener("user-1"), json!({"id": "user-1", "last": 1})).await;
         assert_eq!(oldest["edges"][0]["beginsSession"], true);
         app.merge_audience().await;
     }
@@ -227,11 +219,11 @@ on_every_database!(who_is_erased_in_mid_pagination_has_nothing_left, |database| 
         })
         .collect();
     app.record(&events).await;
-    let first = page(&app, &me("user-1"), json!({"id": "user-1", "first": 2})).await;
+    let first = page(&app, &listener("user-1"), json!({"id": "user-1", "first": 2})).await;
     assert_eq!(first["pageInfo"]["hasNextPage"], true);
     app.ask(r#"mutation { eraseUser(id: "user-1") { status } }"#).await;
     let going_on = json!({"id": "user-1", "first": 2, "after": first["pageInfo"]["endCursor"]});
-    for token in [me("user-1"), app.admin()] {
+    for token in [listener("user-1"), app.admin()] {
         let answer = app.graphql(Some(&token), PAGE, going_on.clone()).await;
         assert_eq!(answer, json!({"data": {"user": null}}));
     }
@@ -242,9 +234,9 @@ on_every_database!(who_is_erased_in_mid_pagination_has_nothing_left, |database| 
         json!({"id": "new", "type": "track.played", "songId": "song-1", "userId": "user-1", "occurredAt": T0}),
     ])
     .await;
-    assert_eq!(page(&app, &me("user-1"), going_on).await["edges"], json!([]));
-    assert_eq!(page(&app, &me("user-1"), json!({"id": "user-1"})).await["nodes"], json!([{"id": "new"}]));
-    let others = page(&app, &me("user-0"), json!({"id": "user-0"})).await;
+    assert_eq!(page(&app, &listener("user-1"), going_on).await["edges"], json!([]));
+    assert_eq!(page(&app, &listener("user-1"), json!({"id": "user-1"})).await["nodes"], json!([{"id": "new"}]));
+    let others = page(&app, &listener("user-0"), json!({"id": "user-0"})).await;
     assert_eq!(others["nodes"].as_array().unwrap().len(), 5);
     app.stop().await;
 });
@@ -264,12 +256,12 @@ on_every_database!(a_journey_is_for_the_user_and_admins, |database| {
         json!([error["code"], error["field"]])
     };
     let asked = json!({"id": "user-1"});
-    for token in [me("user-0"), app.token("artist", &["artist-1"]), app.token("service", &[])] {
+    for token in [listener("user-0"), app.token("artist", &["artist-1"]), app.token("service", &[])] {
         assert_eq!(ask(Some(&token), asked.clone()).await[0], "FORBIDDEN");
     }
     assert_eq!(ask(None, asked).await[0], "UNAUTHENTICATED");
 
-    let first = page(&app, &me("user-1"), json!({"id": "user-1", "first": 1})).await;
+    let first = page(&app, &listener("user-1"), json!({"id": "user-1", "first": 1})).await;
     let cursor = &first["pageInfo"]["endCursor"];
     let of_list = app.ask("{ events(first: 1) { pageInfo { endCursor } } }").await;
     for (variables, field) in [
@@ -304,7 +296,7 @@ async fn the_newest_events_are_found_without_reading_all_days() {
     app.merge_audience().await;
     let statements = async |id: &str, first: i64| {
         let before = app.statements.load(Ordering::SeqCst);
-        let found = page(&app, &me(id), json!({"id": id, "first": first})).await;
+        let found = page(&app, &listener(id), json!({"id": id, "first": first})).await;
         (app.statements.load(Ordering::SeqCst) - before, found)
     };
     statements("many", 1).await;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     on_every_database,
-    support::{App, T0, TestDatabase, app::Options, play},
+    support::{App, T0, TestDatabase, app::Options, play, rfc3339},
 };
 
 const CASES: u64 = 6;
@@ -20,10 +20,6 @@ const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 const QUARTER_MS: i64 = HOUR_MS / 4;
 const ACTIVE: [&str; 4] = ["search", "library", "own_playlist", "artist_page"];
-
-fn rfc3339(at_ms: i64) -> String {
-    DateTime::from_timestamp_millis(at_ms).unwrap().to_rfc3339()
-}
 
 fn date(day_ms: i64) -> String {
     DateTime::from_timestamp_millis(day_ms).unwrap().date_naive().to_string()

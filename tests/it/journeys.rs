@@ -5,14 +5,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use chrono::{DateTime, Datelike, TimeZone, Utc};
+use chrono::{DateTime, Datelike, TimeZone};
 use chrono_tz::Tz;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 
 use crate::{
     on_every_database,
-    support::{App, T0, TestDatabase, app::Options},
+    support::{App, T0, TestDatabase, app::Options, rfc3339},
 };
 
 const CASES: u64 = 4;
@@ -105,10 +105,6 @@ fn by_user(events: &[Value]) -> BTreeMap<&str, Vec<&Value>> {
         }
     }
     users
-}
-
-fn text(at_ms: i64) -> String {
-    DateTime::<Utc>::from_timestamp_millis(at_ms).unwrap().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
 /// The same with nine decimals: reading a number back may change its last.
@@ -280,7 +276,7 @@ impl Asked {
         let variables = json!({
             "steps": self.steps, "exclude": self.exclude, "order": self.order,
             "within": format!("PT{}S", self.within_ms as f64 / 1_000.0),
-            "during": {"between": {"from": text(self.from_ms), "to": text(self.to_ms)}},
+            "during": {"between": {"from": rfc3339(self.from_ms), "to": rfc3339(self.to_ms)}},
         });
         (query, variables)
     }
@@ -384,8 +380,8 @@ async fn check_sessions(app: &App, events: &[Value], random: &mut StdRng, contex
     let query = format!(
         r#"{{ platform {{ sessions(during: {{between: {{from: "{}", to: "{}"}}}}, timeZone: "{zone_name}") {{
             {numbers} perUser points {{ start end {numbers} }} }} }} }}"#,
-        text(from_ms),
-        text(to_ms)
+        rfc3339(from_ms),
+        rfc3339(to_ms)
     );
     let data = app.ask(&query).await;
     let told = &data["platform"]["sessions"];
@@ -402,8 +398,8 @@ async fn check_sessions(app: &App, events: &[Value], random: &mut StdRng, contex
         let end_ms = DateTime::parse_from_rfc3339(point["end"].as_str().unwrap()).unwrap().timestamp_millis();
         assert_eq!((local_day(start_ms), end_ms > start_ms), (local_day(end_ms - 1), true), "{context}");
         let mut expected = session_numbers(&all, start_ms, end_ms);
-        expected["start"] = json!(text(start_ms));
-        expected["end"] = json!(text(end_ms));
+        expected["start"] = json!(rfc3339(start_ms));
+        expected["end"] = json!(rfc3339(end_ms));
         assert_eq!(rounded(point), rounded(&expected), "{context}");
         start_ms = end_ms;
     }
@@ -464,8 +460,8 @@ async fn check_conversion(app: &App, events: &[Value], random: &mut StdRng, cont
             conversionEvent: "track.liked", attributedWithin: "PT{}M"
         ) {{ {numbers} clickers {{ value }} converters {{ value }} buyers {{ value }} userConversionRate repeatRate
             points {{ start end {numbers} }} }} }} }}"#,
-        text(from_ms),
-        text(to_ms),
+        rfc3339(from_ms),
+        rfc3339(to_ms),
         within_ms / MINUTE_MS,
     );
     let data = app.ask(&query).await;

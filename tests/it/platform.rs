@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     on_every_database,
-    support::{App, T0, TestDatabase, app::Options},
+    support::{App, T0, TestDatabase, app::Options, rfc3339},
 };
 
 const CASES: u64 = 4;
@@ -76,10 +76,6 @@ fn midnight(day: NaiveDate, zone: Tz) -> i64 {
     zone.from_local_datetime(&day.and_hms_opt(0, 0, 0).unwrap()).earliest().unwrap().timestamp_millis()
 }
 
-fn text(at_ms: i64) -> String {
-    DateTime::<Utc>::from_timestamp_millis(at_ms).unwrap().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
-}
-
 /// Active users of a local day and of the stretches that end with it: of a day, 7, 28; the mean of 28 days by these.
 fn active(events: &[Value], day: NaiveDate, zone: Tz) -> ([usize; 3], Option<f64>) {
     let after = day + Days::new(1);
@@ -105,8 +101,8 @@ async fn check_active_users(app: &App, events: &[Value], random: &mut StdRng, co
     let first = day - Days::new(random.random_range(0..20));
     let during = format!(
         r#"{{between: {{from: "{}", to: "{}"}}}}"#,
-        text(midnight(first, zone) + random.random_range(0..8) * 900_000),
-        text(midnight(day, zone) + random.random_range(1..90) * 900_000)
+        rfc3339(midnight(first, zone) + random.random_range(0..8) * 900_000),
+        rfc3339(midnight(day, zone) + random.random_range(1..90) * 900_000)
     );
     let context = format!("{context}, {zone_name}, {during}, {day}");
     let query = format!(
@@ -129,7 +125,7 @@ async fn check_active_users(app: &App, events: &[Value], random: &mut StdRng, co
     let days: Vec<NaiveDate> = first.iter_days().take_while(|one| *one <= day).collect();
     assert_eq!(points.len(), days.len(), "{context}");
     for (point, day) in points.iter().zip(days) {
-        assert_eq!(point["start"], text(midnight(day, zone)), "{context}");
+        assert_eq!(point["start"], rfc3339(midnight(day, zone)), "{context}");
         let (expected, stickiness) = active(events, day, zone);
         let counts = [&point["users"], &point["weekly"], &point["monthly"]];
         assert_eq!(counts.map(|count| count["value"].as_u64().unwrap() as usize), expected, "{context}: {point}");
@@ -148,7 +144,7 @@ async fn check_usage(app: &App, events: &[Value], random: &mut StdRng, context: 
     let midnight = T0 - T0.rem_euclid(DAY_MS);
     let from_ms = midnight - random.random_range(1..40 * DAY_MS / unit) * unit;
     let to_ms = from_ms + random.random_range(1..30 * DAY_MS / unit) * unit;
-    let during = format!(r#"{{between: {{from: "{}", to: "{}"}}}}"#, text(from_ms), text(to_ms));
+    let during = format!(r#"{{between: {{from: "{}", to: "{}"}}}}"#, rfc3339(from_ms), rfc3339(to_ms));
     let context = format!("{context}, {during}");
     let query = format!(
         "{{ platform {{
@@ -273,8 +269,8 @@ async fn check_retention(app: &App, events: &[Value], random: &mut StdRng, conte
     let to_ms = from_ms + random.random_range(1..30 * DAY_MS);
     let mut arguments = format!(
         r#"cohortBy: {every}, mode: {mode}, periods: 6, timeZone: "{zone_name}", during: {{between: {{from: "{}", to: "{}"}}}}"#,
-        text(from_ms),
-        text(to_ms)
+        rfc3339(from_ms),
+        rfc3339(to_ms)
     );
     for (name, event_type) in [("startEvent", start), ("returnEvent", back)] {
         arguments.extend(event_type.map(|event_type| format!(r#", {name}: "{event_type}""#)));

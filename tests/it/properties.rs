@@ -11,7 +11,7 @@ use chrono_tz::Tz;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::{Value, json};
 
-use crate::support::{App, T0, TestDatabase, app::Options};
+use crate::support::{App, T0, TestDatabase, app::Options, rfc3339};
 
 const CASES: u64 = 12;
 const HOUR_MS: i64 = 3_600_000;
@@ -199,10 +199,6 @@ const COUNTERS: [&str; 11] = [
     "purchases",
     "refunds",
 ];
-
-fn rfc3339(at_ms: i64) -> String {
-    DateTime::from_timestamp_millis(at_ms).unwrap().to_rfc3339()
-}
 
 /// Compares every entity over one window with the model.
 async fn check_window(app: &App, model: &Model, from_ms: i64, to_ms: i64, context: &str) {

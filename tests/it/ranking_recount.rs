@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     on_every_database,
-    support::{App, T0, TestDatabase, app::Options},
+    support::{App, T0, TestDatabase, app::Options, rfc3339},
 };
 
 const CASES: u64 = 6;
@@ -108,10 +108,6 @@ fn recount(events: &[Value], merged: Option<&str>, question: Question, from_ms: 
     ranking.retain(|(id, value)| *value > 0 && genre.is_none_or(|genre| genres[id.as_str()].contains(genre)));
     ranking.sort_by_key(|(id, value)| (Reverse(*value), Reverse(listeners(id)), id.clone()));
     ranking
-}
-
-fn rfc3339(at_ms: i64) -> String {
-    chrono::DateTime::from_timestamp_millis(at_ms).unwrap().to_rfc3339()
 }
 
 /// An edge whose share is given in millionths: on the way through text its last digit can change.

@@ -4,13 +4,12 @@ use serde_json::{Value, json};
 
 use crate::{
     on_every_database,
-    support::{App, Socket, T0, TestDatabase, app::Options, eventually, play},
+    support::{App, Socket, T0, TestDatabase, app::Options, eventually, play, rfc3339},
 };
 
 /// RFC 3339 of so many seconds after [`T0`].
 fn at(offset_s: f64) -> String {
-    let at = chrono::DateTime::from_timestamp_millis(T0 + (offset_s * 1_000.0) as i64).unwrap();
-    at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+    rfc3339(T0 + (offset_s * 1_000.0) as i64)
 }
 
 fn play_at(id: &str, offset_s: f64, user: &str) -> Value {

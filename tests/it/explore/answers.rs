@@ -8,6 +8,7 @@ use crate::{
     support::{
         App, T0, TestDatabase,
         app::{Options, token},
+        rfc3339,
     },
 };
 
@@ -234,8 +235,8 @@ on_every_database!(what_is_too_much_says_what_to_narrow, |database| {
         if setting != "EXPLORE_TIME_MAX" {
             let narrow = format!(
                 r#"{of_property}, during: {{between: {{from: "{}", to: "{}"}}}}"#,
-                instant(T0 - 20 * DAY_MS - 900_000),
-                instant(T0 - 19 * DAY_MS)
+                rfc3339(T0 - 20 * DAY_MS - 900_000),
+                rfc3339(T0 - 19 * DAY_MS)
             );
             let told = rows(&app, &app.admin(), &narrow).await;
             assert_eq!(told["rows"], json!([{"properties.n": null, "count": 1}]), "{setting}");
@@ -251,7 +252,3 @@ on_every_database!(what_is_too_much_says_what_to_narrow, |database| {
         app.stop().await;
     }
 });
-
-fn instant(at_ms: i64) -> String {
-    chrono::DateTime::from_timestamp_millis(at_ms).unwrap().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
-}

@@ -67,7 +67,7 @@ fn expected_rows(spec: &Spec, events: &[Plain<'_>]) -> Option<Vec<Value>> {
     }
     let columns = spec.columns();
     let row = |((time, keys), group): &(GroupKey, PlainGroup<'_>)| -> Vec<Value> {
-        let time = spec.every.map(|_| json!(text(*time)));
+        let time = spec.every.map(|_| json!(rfc3339(*time)));
         let values = spec.measures.iter().map(|measure| group.value(*measure));
         time.into_iter().chain(keys.iter().cloned()).chain(values).collect()
     };

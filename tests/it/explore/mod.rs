@@ -12,12 +12,12 @@ use backbeat::{
         window::{Granularity, Window},
     },
 };
-use chrono::{DateTime, Datelike, Days, TimeZone, Timelike, Utc};
+use chrono::{Datelike, Days, TimeZone, Timelike};
 use chrono_tz::Tz;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::{Map, Value, json};
 
-use crate::support::{App, T0, TestDatabase, app::Options};
+use crate::support::{App, T0, TestDatabase, app::Options, rfc3339};
 
 mod answers;
 mod checks;
@@ -345,10 +345,6 @@ fn random_spec(random: &mut StdRng) -> Spec {
     spec
 }
 
-fn text(at_ms: i64) -> String {
-    DateTime::<Utc>::from_timestamp_millis(at_ms).unwrap().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
-}
-
 impl Spec {
     fn zone(&self) -> Tz {
         self.zone.parse().unwrap()
@@ -416,8 +412,8 @@ impl Spec {
             equals.join(", "),
             self.zone,
             self.first,
-            text(self.from_ms),
-            text(self.to_ms),
+            rfc3339(self.from_ms),
+            rfc3339(self.to_ms),
         );
         arguments.extend(self.every.map(|every| format!(", every: {every}")));
         if let Some((column, is_descending)) = &self.order {
