@@ -8,7 +8,7 @@ use backbeat::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{App, Socket, TestDatabase};
+use crate::support::{App, Socket, TestDatabase, app::Options};
 
 /// The `.graphql` files of a directory by name.
 fn documents(directory: &str) -> BTreeMap<String, String> {
@@ -39,9 +39,14 @@ async fn fill(app: &App) {
     app.core.charts.look().await.unwrap();
 }
 
-/// Variables as the measurements give them.
-fn variables() -> Value {
-    json!({"id": "artist-1", "listener": "listener-1", "ids": ["artist-1", "artist-2", "artist-3"], "by": "STREAMS", "last": "P7D"})
+/// The variables of a document, as the measurements give them.
+fn variables(document: &str) -> Value {
+    let mut variables = json!({
+        "id": "artist-1", "listener": "listener-1", "ids": ["artist-1", "artist-2", "artist-3"], "by": "STREAMS",
+        "last": "P7D", "window": {"period": "LAST_WEEK"},
+    });
+    variables.as_object_mut().unwrap().retain(|variable, _| document.contains(&format!("${variable}")));
+    variables
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,9 +56,7 @@ async fn every_document_that_we_show_runs_on_demo_data() {
     fill(&app).await;
     let mut socket = Socket::connect(&app, Some(&app.admin())).await;
     for (name, document) in documents("web/src/examples").into_iter().chain(documents("bench/documents")) {
-        let is_used = |variable: &String| document.contains(&format!("${variable}"));
-        let mut variables = variables();
-        variables.as_object_mut().unwrap().retain(|variable, _| is_used(variable));
+        let variables = variables(&document);
         let payload = json!({"query": document, "variables": variables});
         socket.send(json!({"id": name, "type": "subscribe", "payload": payload})).await;
         let over_socket = socket.next(&name).await;
@@ -65,6 +68,39 @@ async fn every_document_that_we_show_runs_on_demo_data() {
         let answer = app.graphql(Some(&app.admin()), &document, variables).await;
         assert!(answer.get("errors").is_none(), "{name}: {answer:#}");
         holds_something(&name, &answer["data"]);
+    }
+    app.stop().await;
+}
+
+/// The GraphQL documents of the README, in its order.
+fn documents_of_readme() -> Vec<String> {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let fenced = readme.split("\n```graphql\n").skip(1);
+    fenced.map(|rest| rest.split_once("\n```").unwrap().0.to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_document_of_the_readme_runs_on_demo_data() {
+    let database = TestDatabase::sqlite();
+    let app = App::start_with(&database, Options::default().set("DEVELOPMENT", true)).await;
+    fill(&app).await;
+    let mut socket = Socket::connect(&app, Some(&app.admin())).await;
+    // What removes everything comes when the others have been.
+    let (last, documents): (Vec<_>, Vec<_>) =
+        documents_of_readme().into_iter().partition(|document| document.contains("purge("));
+    assert!(documents.len() > 25 && last.len() == 1);
+    for (number, document) in (0..).zip(documents.iter().chain(&last)) {
+        let payload = json!({"query": document, "variables": variables(document)});
+        let id = format!("{number}");
+        socket.send(json!({"id": id, "type": "subscribe", "payload": payload})).await;
+        let message = socket.receive_of(&id).await;
+        assert!(
+            message["payload"]["data"].is_object() && message["payload"]["errors"].is_null(),
+            "{document}\n{message:#}"
+        );
+        if document.starts_with("subscription") {
+            socket.complete(&id).await;
+        }
     }
     app.stop().await;
 }
