@@ -18,5 +18,6 @@ pub mod keeping;
 pub mod live;
 pub mod privacy;
 pub mod realtime;
+pub mod recommend;
 pub mod rollup;
 pub mod telemetry;

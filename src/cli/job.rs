@@ -6,7 +6,7 @@ use chrono::{Datelike, NaiveDate};
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Failure, block_on, database};
+use super::{Failure, block_on, database, evaluate};
 use crate::{
     app::{Core, CoreSettings},
     charts::{KINDS, Order, Report},
@@ -41,6 +41,7 @@ enum JobCommand {
 enum Job {
     Charts(ChartsArguments),
     Retention(RetentionArguments),
+    RecommendEvaluate(evaluate::EvaluateArguments),
 }
 
 /// Publish the charts of past periods.
@@ -85,10 +86,12 @@ pub fn run(
     config: Option<&Path>,
     JobArguments { command: JobCommand::Run(job) }: JobArguments,
 ) -> Result<ExitCode, Failure> {
-    let settings = database::settings(config)?;
+    let settings = || database::settings(config);
     match job {
-        Job::Charts(arguments) => block_on(charts(settings, arguments)),
-        Job::Retention(_) => block_on(retention(settings)),
+        Job::Charts(arguments) => block_on(charts(settings()?, arguments)),
+        Job::Retention(_) => block_on(retention(settings()?)),
+        // On files alone: there is no database to it.
+        Job::RecommendEvaluate(arguments) => evaluate::run(&arguments),
     }
 }
 

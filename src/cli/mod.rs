@@ -1,6 +1,7 @@
 //! The command line: arguments in, exit code out; a file per command.
 
 mod database;
+mod evaluate;
 mod healthcheck;
 mod import;
 mod job;

@@ -35,6 +35,7 @@ mod ranking;
 mod ranking_recount;
 mod real_data;
 mod realtime;
+mod recommendation_quality;
 mod recount;
 mod releases;
 mod socket;
