@@ -22,6 +22,7 @@ mod m20261126_000051_count_payments;
 mod m20261126_000052_count_erasures;
 mod m20261126_000060_create_secret;
 mod m20261126_000070_create_keeping;
+mod m20261127_000080_add_trail_objects;
 
 /// Each table that Citus would distribute, and by which column. All are strings (or, for `event`, a
 /// hash), none is ever updated. Tables that are not named here are local or reference tables.
@@ -59,6 +60,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000052_count_erasures::Migration),
             Box::new(m20261126_000060_create_secret::Migration),
             Box::new(m20261126_000070_create_keeping::Migration),
+            Box::new(m20261127_000080_add_trail_objects::Migration),
         ]
     }
 }

@@ -46,6 +46,25 @@ impl Analytics {
     ///
     /// Source: trails by UTC day and block of users.
     pub(super) async fn walk(&self, asked: &Walk, mut see: impl FnMut(&[Step], &Texts)) -> Result<(), DbError> {
+        self.walk_through(asked, false, |steps, texts, _| see(steps, texts)).await
+    }
+
+    /// The same with what the steps were done to, whose names the last texts number: of steps from before that was kept,
+    /// `rebuild` finds it.
+    pub async fn walk_with_objects(
+        &self,
+        asked: &Walk,
+        see: impl FnMut(&[Step], &Texts, &Texts),
+    ) -> Result<(), DbError> {
+        self.walk_through(asked, true, see).await
+    }
+
+    async fn walk_through(
+        &self,
+        asked: &Walk,
+        with_objects: bool,
+        mut see: impl FnMut(&[Step], &Texts, &Texts),
+    ) -> Result<(), DbError> {
         let Range { start, end } = asked.during;
         let (Some(oldest_ms), Some(newest_ms)) = (self.watermark.oldest_ms(), self.watermark.newest_ms()) else {
             return Ok(());
@@ -69,7 +88,9 @@ impl Analytics {
         for head in trails::list_heads(self.database.reader(), &days, blocks.as_deref()).await? {
             stored.entry(head.users).or_default().push(head);
         }
-        let mut steps = Steps { asked, during, texts: Texts::default(), open: FxHashMap::default(), found: Vec::new() };
+        let (texts, names) = (Texts::default(), Texts::default());
+        let mut steps =
+            Steps { asked, with_objects, during, texts, names, open: FxHashMap::default(), found: Vec::new() };
         steps.add_open(&open);
         steps.open.keys().for_each(|users| {
             stored.entry(*users).or_default();
@@ -82,7 +103,7 @@ impl Analytics {
                 some.push((users, heads));
             }
             let mut rows: FxHashMap<u32, Vec<PartRow>> = FxHashMap::default();
-            for row in self.list_trails(&some, asked).await? {
+            for row in self.list_trails(&some, asked, with_objects).await? {
                 rows.entry(row.users).or_default().push(row);
             }
             for (users, _) in some {
@@ -109,21 +130,28 @@ impl Analytics {
 
     /// All parts of some blocks, of the days that their heads say matter. Read by block and day, not by part: a part
     /// may have been merged into another since.
-    async fn list_trails(&self, blocks: &[(u32, Vec<PartRow>)], asked: &Walk) -> Result<Vec<PartRow>, DbError> {
+    async fn list_trails(
+        &self,
+        blocks: &[(u32, Vec<PartRow>)],
+        asked: &Walk,
+        with_objects: bool,
+    ) -> Result<Vec<PartRow>, DbError> {
         let is_wanted = |head: &&PartRow| asked.users.as_ref().is_none_or(|users| !users.is_disjoint(&head.who));
         let heads = blocks.iter().flat_map(|(_, heads)| heads.iter().filter(is_wanted));
         let days: BTreeSet<i64> = heads.map(|head| head.day).collect();
         let users: Vec<u32> = blocks.iter().map(|(users, _)| *users).collect();
-        trails::list_of(self.database.reader(), &days.into_iter().collect::<Vec<_>>(), &users).await
+        trails::list_of(self.database.reader(), &days.into_iter().collect::<Vec<_>>(), &users, with_objects).await
     }
 }
 
 /// The steps of one block of users while they are gathered.
 struct Steps<'a> {
     asked: &'a Walk,
+    with_objects: bool,
     during: Range<i64>,
-    /// What all steps' texts are numbered by.
+    /// What all steps' texts, and the names of their objects, are numbered by.
     texts: Texts,
+    names: Texts,
     /// Steps that wait to be merged, by block, each with the segment that says so.
     open: FxHashMap<u32, Vec<(Arc<Segment>, Step)>>,
     found: Vec<Step>,
@@ -138,7 +166,7 @@ impl Steps<'_> {
 
     fn add_open(&mut self, segments: &[Arc<Segment>]) {
         for segment in segments {
-            let numbers = self.numbers(&segment.texts);
+            let numbers = self.numbers(&segment.texts, &segment.texts);
             for step in segment.steps() {
                 let is_of_type = numbers.is_of_type(step.event_type);
                 if is_of_type && self.is_asked(&step) {
@@ -166,7 +194,7 @@ impl Steps<'_> {
 
     fn add_part(&mut self, row: &PartRow) -> Result<(), DbError> {
         let part = merge::read_trail(row, self.asked.users.as_ref())?;
-        let numbers = self.numbers(&part.texts);
+        let numbers = self.numbers(&part.texts, &part.names);
         for step in part.steps {
             if numbers.is_of_type(step.event_type) && self.is_asked(&step) {
                 self.found.push(numbers.translated(step));
@@ -175,9 +203,14 @@ impl Steps<'_> {
         Ok(())
     }
 
-    /// Our numbers of somebody's texts.
-    fn numbers(&mut self, theirs: &Texts) -> Numbers {
-        let mut numbers = Numbers { all: vec![0], of_types: self.asked.event_types.as_ref().map(|_| vec![false]) };
+    /// Our numbers of somebody's texts and names.
+    fn numbers(&mut self, theirs: &Texts, their_names: &Texts) -> Numbers {
+        let of_types = self.asked.event_types.as_ref().map(|_| vec![false]);
+        let mut numbers = Numbers { all: vec![0], names: Vec::new(), of_types };
+        if self.with_objects {
+            numbers.names.push(0);
+            numbers.names.extend(their_names.list().iter().map(|name| self.names.number(Some(name))));
+        }
         for text in theirs.list() {
             numbers.all.push(self.texts.number(Some(text)));
             if let (Some(of_types), Some(asked)) = (&mut numbers.of_types, &self.asked.event_types) {
@@ -187,14 +220,14 @@ impl Steps<'_> {
         numbers
     }
 
-    fn show(&mut self, see: &mut impl FnMut(&[Step], &Texts)) {
+    fn show(&mut self, see: &mut impl FnMut(&[Step], &Texts, &Texts)) {
         let mut found = std::mem::take(&mut self.found);
-        let texts = &self.texts;
+        let (texts, names) = (&self.texts, &self.names);
         found.sort_unstable_by(|one, next| {
             let by_moment = (one.user, one.at_ms).cmp(&(next.user, next.at_ms));
             by_moment.then_with(|| one.told(texts).cmp(&next.told(texts)))
         });
-        found.chunk_by(|one, next| one.user == next.user).for_each(|steps| see(steps, texts));
+        found.chunk_by(|one, next| one.user == next.user).for_each(|steps| see(steps, texts, names));
         found.clear();
         self.found = found;
     }
@@ -202,13 +235,16 @@ impl Steps<'_> {
 
 struct Numbers {
     all: Vec<u32>,
+    /// Empty where objects are not asked for.
+    names: Vec<u32>,
     /// Which of them are types that are asked for; `None` where all are.
     of_types: Option<Vec<bool>>,
 }
 
 impl Numbers {
     fn translated(&self, step: Step) -> Step {
-        step.translated(|number| self.all.get(number as usize).copied().unwrap_or(0))
+        let object = step.object.translated(|number| self.names.get(number as usize).copied().unwrap_or(0));
+        Step { object, ..step.translated(|number| self.all.get(number as usize).copied().unwrap_or(0)) }
     }
 
     fn is_of_type(&self, event_type: u32) -> bool {

@@ -191,7 +191,8 @@ async fn fold_into_trails(
             let held = marks_of(&heads)?;
             let mut part = TrailPart::default();
             for (index, step) in steps.iter().filter(|(index, _)| !held.hold(segments[*index].mark)) {
-                part.add(*step, &segments[*index].texts);
+                let texts = &segments[*index].texts;
+                part.add(*step, texts, texts);
                 part.marks.raise(segments[*index].mark);
             }
             if part.steps.is_empty() {
@@ -233,22 +234,24 @@ pub fn marks_of(parts: &[PartRow]) -> Result<Marks, DbError> {
     Ok(marks)
 }
 
-/// Reads a part that was selected as a whole: the steps of some users, or of all.
+/// Reads a part that was selected with its steps, and perhaps their objects: of some users, or of all.
 pub fn read_trail(row: &PartRow, of: Option<&RoaringBitmap>) -> Result<TrailPart, DbError> {
     let marks = marks_of(std::slice::from_ref(row))?;
-    TrailPart::read(row.day, marks, &row.packed, of).map_err(|_| DbError::Corrupt("a trail"))
+    TrailPart::read(row.day, marks, (&row.packed, &row.objects), of).map_err(|_| DbError::Corrupt("a trail"))
 }
 
 /// The row that stores a part.
 pub fn trail_row(day: i64, users: u32, part: i16, mut trail: TrailPart) -> PartRow {
     let mut marks = Vec::new();
     trail.marks.write(&mut marks);
+    let (packed, objects) = trail.write();
     PartRow {
         day,
         users,
         part,
         steps: trail.steps.len() as i64,
-        packed: trail.write(),
+        packed,
+        objects,
         who: trail.steps.iter().map(|step| step.user).collect(),
         marks,
     }

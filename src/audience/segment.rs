@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     bytes::{Reader, Unreadable, write_block, write_number, write_signed, write_text},
     fact::{Fact, PartTaken, Sums, Texts},
-    trail::{Step, read_steps, write_steps},
+    trail::{Step, read_steps, write_objects, write_steps},
 };
 use crate::domain::{
     counting::Part,
@@ -67,12 +67,14 @@ pub struct Segment {
     bytes: Arc<[u8]>,
     /// Where each entity's facts are in `bytes`.
     pub entities: Vec<(EntityRef, u32)>,
-    /// Where the steps of its users are.
+    /// Where the steps of its users are, and what they were done to.
     steps: Option<u32>,
+    objects: Option<u32>,
 }
 
-/// Stands where a kind of entity would for the steps of users.
+/// Stand where a kind of entity would: for the steps of users, and for what these were done to.
 const STEPS: u8 = 0;
+const OBJECTS: u8 = 255;
 
 /// Writes what happened to entities, and what users did; all texts are numbered by `texts`.
 pub fn encode<'a>(
@@ -85,6 +87,8 @@ pub fn encode<'a>(
     if !steps.is_empty() {
         bytes.push(STEPS);
         write_block(&mut bytes, &mut scratch, |bytes| write_steps(bytes, steps));
+        bytes.push(OBJECTS);
+        write_block(&mut bytes, &mut scratch, |bytes| write_objects(bytes, steps));
     }
     for (entity, facts) in entities {
         bytes.push(u8::try_from(entity.kind.code()).expect("kinds are small numbers"));
@@ -123,11 +127,11 @@ impl Segment {
         let bytes = bytes.into();
         let mut reader = Reader(&bytes);
         let texts = Texts::read(&mut reader)?;
-        let (mut entities, mut steps) = (Vec::new(), None);
+        let (mut entities, mut steps, mut objects) = (Vec::new(), None, None);
         while !reader.is_empty() {
             let kind = reader.byte()?;
             let entity = match kind {
-                STEPS => None,
+                STEPS | OBJECTS => None,
                 kind => {
                     let kind = EntityKind::from_code(i16::from(kind)).ok_or(Unreadable)?;
                     Some(EntityRef::new(kind, reader.text()?))
@@ -137,10 +141,11 @@ impl Segment {
             reader.block()?;
             match entity {
                 Some(entity) => entities.push((entity, at)),
+                None if kind == OBJECTS => objects = Some(at),
                 None => steps = Some(at),
             }
         }
-        Ok(Self { mark, texts, bytes, entities, steps })
+        Ok(Self { mark, texts, bytes, entities, steps, objects })
     }
 
     /// The facts of the entity that is found at `at`. Facts that cannot be read end the list; a segment's bytes
@@ -150,10 +155,10 @@ impl Segment {
         std::iter::from_fn(move || if reader.is_empty() { None } else { read_fact(&mut reader).ok() })
     }
 
-    /// What users did, in the order of their events.
+    /// What users did, in the order of their events; names are numbered as texts are.
     pub fn steps(&self) -> impl Iterator<Item = Step> {
-        let bytes = self.steps.and_then(|at| self.bytes.get(at as usize..)).unwrap_or_default();
-        read_steps(Reader(bytes).block().unwrap_or(Reader(&[])))
+        let block = |at: Option<u32>| Reader(self.bytes.get(at? as usize..)?).block().ok();
+        read_steps(block(self.steps).unwrap_or(Reader(&[])), block(self.objects))
     }
 
     pub fn size_bytes(&self) -> usize {

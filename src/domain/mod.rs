@@ -16,6 +16,7 @@ pub mod measure;
 pub mod merge;
 pub mod money;
 pub mod naming;
+pub mod object;
 pub mod origin;
 pub mod property;
 pub mod pseudonym;

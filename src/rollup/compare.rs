@@ -9,12 +9,13 @@ use crate::{
     audience::{
         day::{Cell, EntityDay, Person},
         fact::Sums,
-        trail::{Step, TrailPart},
+        trail::{ObjectNumbers, Step, TrailPart},
     },
     db::queries::rollups::{MoneyRow, RollupRow},
     domain::{
         counting::{Counters, MoneyCounters, Part},
         entity::EntityRef,
+        object::Heard,
         origin::{Dimension, SourceClass},
     },
 };
@@ -119,12 +120,22 @@ pub fn compare_trails(
     }
 }
 
-/// A step's user, moment, whether it is a stream or several events, and its texts.
-type StepTold<'a> = (u32, i64, (bool, bool), [Option<&'a Arc<str>>; 5]);
+/// A step's user, moment, whether it is a stream or several events, its texts, and what it was done to.
+type StepTold<'a> = (u32, i64, (bool, bool), [Option<&'a Arc<str>>; 5], ObjectTold<'a>);
+
+/// Names, how it was heard, and how often.
+type ObjectTold<'a> = ([Option<&'a Arc<str>>; 2], Heard, u32);
 
 /// Steps with texts instead of their numbers, in an order that does not depend on how they came about.
 fn steps_told(trail: &TrailPart) -> Vec<StepTold<'_>> {
-    let told = |step: &Step| (step.user, step.at_ms, (step.is_stream, step.is_several), step.told(&trail.texts));
+    let object = |object: &ObjectNumbers| -> ObjectTold<'_> {
+        let names = [object.entity, object.playlist].map(|number| trail.names.text(number));
+        (names, object.heard, object.times)
+    };
+    let told = |step: &Step| {
+        let flags = (step.is_stream, step.is_several);
+        (step.user, step.at_ms, flags, step.told(&trail.texts), object(&step.object))
+    };
     let mut steps: Vec<_> = trail.steps.iter().map(told).collect();
     steps.sort_unstable();
     steps

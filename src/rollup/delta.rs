@@ -8,7 +8,7 @@ use crate::{
     audience::{
         fact::{Fact, OriginNumbers, PartTaken, Sums, Texts},
         segment,
-        trail::Step,
+        trail::{ObjectNumbers, Step},
     },
     db::queries::rollups::{MoneyRow, RollupRow},
     domain::{
@@ -16,6 +16,7 @@ use crate::{
         counting::{Counter, Counters, CountingRules, Effect, MoneyCounters, Occurrence, Part, effect},
         entity::{EntityKind, EntityRef},
         event::Event,
+        object::{Object, object_of, write_name},
         realtime::{Play, PlaysOf},
         window::Grain,
     },
@@ -24,12 +25,14 @@ use crate::{
 /// The sum of what a batch of events adds.
 #[derive(Debug, Default)]
 pub struct Deltas {
-    /// What the facts' origins and currencies are numbered by.
+    /// What the facts' origins and currencies, and the steps' texts and names, are numbered by.
     texts: Texts,
     /// By quarter-hour and origin. A batch holds few quarters and many entities, most of which have one fact.
     facts: FxHashMap<EntityRef, Facts>,
     /// What users did, in the order of the events.
     steps: Vec<Step>,
+    /// Where names of what they were done to are put together.
+    name: String,
     /// Types of events that were met, so that each is written once.
     event_types: FxHashSet<Arc<str>>,
     /// Since when plays are kept one by one; they are not where it is left out.
@@ -96,8 +99,7 @@ impl Deltas {
         self.add_to(event_type, (quarter_ms, origin), happened, money(occurrence.money), actor);
         let effect = effect(event, rules);
         if let Some(user) = number_of(event, Part::Actor) {
-            let is_stream = effect.is_some_and(|effect| effect.part == Some(Part::Listener));
-            self.add_step(event, user, origin, is_stream);
+            self.add_step(event, effect.as_ref(), user, origin);
         }
         let mut whole = effect.map(|effect| effect.counters).unwrap_or_default();
         whole.add(happened);
@@ -115,16 +117,32 @@ impl Deltas {
         }
     }
 
-    fn add_step(&mut self, event: &Event, user: u32, origin: OriginNumbers, is_stream: bool) {
+    fn add_step(&mut self, event: &Event, effect: Option<&Effect>, user: u32, origin: OriginNumbers) {
+        let object = effect.and_then(|effect| object_of(event, effect));
+        let object = object.map_or_else(ObjectNumbers::default, |object| self.object_numbers(&object));
         self.steps.push(Step {
             user,
             at_ms: event.key.occurred_at_ms,
             event_type: self.texts.number(Some(&event.event_type)),
-            is_stream,
+            is_stream: effect.is_some_and(|effect| effect.part == Some(Part::Listener)),
             is_several: event.count.is_some(),
             origin,
             genre: self.texts.number(event.genre.as_deref()),
+            object,
         });
+    }
+
+    fn object_numbers(&mut self, object: &Object<'_>) -> ObjectNumbers {
+        let mut number = |kind, id: &str| {
+            write_name(kind, id, &mut self.name);
+            self.texts.number(Some(&self.name))
+        };
+        ObjectNumbers {
+            entity: object.entity.map_or(0, |(kind, id)| number(kind, id)),
+            playlist: object.playlist.map_or(0, |id| number(EntityKind::Playlist, id)),
+            heard: object.heard,
+            times: object.times,
+        }
     }
 
     fn event_type(&mut self, name: &str) -> EntityRef {

@@ -93,7 +93,7 @@ impl People {
             if of == day {
                 let trail = self.trails.entry(users).or_default();
                 if !is_held(&trail.marks) {
-                    trail.add(step, &segment.texts);
+                    trail.add(step, &segment.texts, &segment.texts);
                 }
             }
         }

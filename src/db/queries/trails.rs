@@ -29,6 +29,8 @@ pub struct PartRow {
     /// Up to where it holds the segments; as the room `audience` writes it, like the steps.
     pub marks: Vec<u8>,
     pub packed: Vec<u8>,
+    /// What the steps were done to, likewise.
+    pub objects: Vec<u8>,
 }
 
 impl PartRow {
@@ -39,8 +41,9 @@ impl PartRow {
 
 const HEAD: &str = "SELECT day, users, part, steps, who, marks";
 
-static PUT: LazyLock<BulkInsert> =
-    LazyLock::new(|| BulkInsert::new("INSERT INTO trail (day, users, part, steps, who, marks, packed)", 7, ""));
+static PUT: LazyLock<BulkInsert> = LazyLock::new(|| {
+    BulkInsert::new("INSERT INTO trail (day, users, part, steps, who, marks, packed, objects)", 8, "")
+});
 
 /// Inserts parts.
 pub async fn insert(txn: &Transaction, rows: &[PartRow]) -> Result<(), DbError> {
@@ -52,6 +55,7 @@ pub async fn insert(txn: &Transaction, rows: &[PartRow]) -> Result<(), DbError> 
         arguments.add(set_bytes(&row.who));
         arguments.add(&row.marks);
         arguments.add(&row.packed);
+        arguments.add(&row.objects);
     };
     PUT.run(txn, rows, bind).await?;
     Ok(())
@@ -66,9 +70,15 @@ pub async fn list_heads<C: ConnectionTrait>(
     select(conn, "", days, users).await
 }
 
-/// The same as a whole.
-pub async fn list_of<C: ConnectionTrait>(conn: &C, days: &[i64], users: &[u32]) -> Result<Vec<PartRow>, DbError> {
-    select(conn, ", packed", days, Some(users)).await
+/// The same with their steps, and with what these were done to if asked.
+pub async fn list_of<C: ConnectionTrait>(
+    conn: &C,
+    days: &[i64],
+    users: &[u32],
+    with_objects: bool,
+) -> Result<Vec<PartRow>, DbError> {
+    let more = if with_objects { ", packed, objects" } else { ", packed" };
+    select(conn, more, days, Some(users)).await
 }
 
 async fn select<C: ConnectionTrait>(
@@ -96,7 +106,7 @@ pub async fn list<C: ConnectionTrait>(conn: &C, parts: &[PartKey]) -> Result<Vec
     let mut rows = Vec::new();
     for parts in parts.chunks(PARTS_AT_ONCE) {
         let mut sql = SqlBuilder::new(conn, HEAD);
-        sql.push(", packed FROM trail");
+        sql.push(", packed, objects FROM trail");
         push_parts(&mut sql, parts);
         rows.extend(query(conn, sql).await?);
     }
@@ -151,8 +161,11 @@ async fn query<C: ConnectionTrait>(conn: &C, sql: SqlBuilder) -> Result<Vec<Part
 fn part_row(row: &QueryResult) -> Result<PartRow, DbError> {
     let users: String = row.try_get_by_index(1)?;
     let who: Vec<u8> = row.try_get_by_index(4)?;
-    // Heads come without their steps.
-    let packed = if row.column_names().len() > 6 { row.try_get_by_index(6)? } else { Vec::new() };
+    // Heads come without their steps, and steps may come without objects, or have none: of an older version.
+    let columns = row.column_names().len();
+    let packed = if columns > 6 { row.try_get_by_index(6)? } else { Vec::new() };
+    let objects =
+        if columns > 7 { row.try_get_by_index::<Option<Vec<u8>>>(7)?.unwrap_or_default() } else { Vec::new() };
     Ok(PartRow {
         day: row.try_get_by_index(0)?,
         users: users.parse().map_err(|_| DbError::Corrupt("a block of users is not a number"))?,
@@ -161,5 +174,6 @@ fn part_row(row: &QueryResult) -> Result<PartRow, DbError> {
         who: set_of(&who)?,
         marks: row.try_get_by_index(5)?,
         packed,
+        objects,
     })
 }
