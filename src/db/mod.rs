@@ -137,7 +137,8 @@ impl Database {
 
     /// A transaction that writes. On SQLite it is the only one until it ends.
     pub async fn begin_write(&self) -> Result<Transaction, DbError> {
-        Transaction::begin(&self.write).await
+        let pool = self.write.clone();
+        to_the_end(async move { Transaction::begin(&pool).await }).await
     }
 
     /// A transaction that reads one unchanging state, however long it takes.
@@ -151,7 +152,8 @@ impl Database {
                 ..TransactionOptions::default()
             }
         };
-        Ok(self.read.begin_with_options(options).await?)
+        let pool = self.read.clone();
+        to_the_end(async move { Ok(pool.begin_with_options(options).await?) }).await
     }
 
     pub async fn migrate_up(&self) -> Result<(), DbError> {
@@ -193,6 +195,15 @@ impl Database {
         }
         Ok(self.write.close().await?)
     }
+}
+
+/// Begins a transaction also where nobody waits for it any more, and then rolls it back: sqlx (0.9.0, PostgreSQL) gives a
+/// connection whose BEGIN was dropped halfway to the next one as it is, inside a transaction that nobody ends.
+async fn to_the_end<T: Send + 'static>(
+    begin: impl Future<Output = Result<T, DbError>> + Send + 'static,
+) -> Result<T, DbError> {
+    // Cut off only where the runtime ends.
+    tokio::spawn(begin).await.unwrap_or(Err(DbError::TimedOut))
 }
 
 pub fn is_sqlite(url: &str) -> bool {

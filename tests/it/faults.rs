@@ -209,6 +209,33 @@ async fn a_service_killed_twenty_times_loses_nothing_and_counts_nothing_twice_on
     }
 }
 
+on_every_database!(a_transaction_whose_beginning_is_cut_off_does_not_stay_open, |database| {
+    let app = App::start_with(&database, Options::at(T0)).await;
+    for pause in 0..200 {
+        let database = app.core.database.clone();
+        let beginning = tokio::spawn(async move { drop(database.begin_write().await) });
+        for _ in 0..pause % 20 {
+            tokio::task::yield_now().await;
+        }
+        beginning.abort();
+    }
+    if !database.is_sqlite() {
+        let connection = database.connect().await;
+        eventually("no transaction is open", async || {
+            let sql =
+                "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in %'";
+            match column::<String>(&connection, sql).await {
+                open if open.is_empty() => Ok(()),
+                open => Err(format!("{open:?}")),
+            }
+        })
+        .await;
+    }
+    // And somebody else may write.
+    app.record(&[play("1", "2026-06-15T10:00:00Z", "anna")]).await;
+    app.stop().await;
+});
+
 on_every_database!(a_service_told_to_stop_under_load_keeps_what_it_acknowledged, |database| {
     let mut service = Service::start(&database.url, &[("SHUTDOWN_TIMEOUT", "8")]).await;
     let load = Load::start(&service.base);
