@@ -1,7 +1,7 @@
 //! Builds every part once, starts the tasks, and stops them in order: take nothing new, store what is
 //! queued, close.
 
-use std::{convert::Infallible, future::Future, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, net::SocketAddr, num::NonZero, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -42,6 +42,7 @@ use crate::{
     live::{Answer, Answers, EventFeed, Hub, Question},
     privacy::Privacy,
     realtime::{Realtime, Recovery},
+    recommend::{self, Recommender, RunOrder},
     rollup::fold,
     telemetry::Metrics,
 };
@@ -86,6 +87,7 @@ pub struct Core {
     pub feed: EventFeed,
     pub charts: Charts,
     pub keeper: Keeper,
+    pub recommender: Recommender,
     pub metrics: Arc<Metrics>,
     pub open_audience: Arc<OpenAudience>,
     pub watermark: Arc<Watermark>,
@@ -164,6 +166,7 @@ impl Core {
         let hub = Hub::new(metrics.clone());
         let feed = EventFeed::new(settings.live_events_kept, clock.clone());
         let charts = Charts::new(database.clone(), analytics.clone(), clock.clone(), settings.charts);
+        let recommender = Recommender::new(database.clone(), analytics.clone(), clock.clone());
         let keeper = Keeper::new(database.clone(), watermark.clone(), clock.clone(), settings.keeping);
         let observers: Vec<SharedObserver> = vec![Arc::new(analytics.clone()), Arc::new(hub.clone())];
         let observers: Vec<SharedObserver> = vec![Arc::new(WithMembers { merges: merges.clone(), observers })];
@@ -189,7 +192,7 @@ impl Core {
             realtime: realtime.clone(),
             observers: observers.clone(),
             feed: feed.clone(),
-            job_leases: &[merge::LEASE, charts::LEASE, keeping::LEASE],
+            job_leases: &[merge::LEASE, charts::LEASE, keeping::LEASE, recommend::LEASE],
             clock: clock.clone(),
             metrics: metrics.clone(),
             process_id: process_id.clone(),
@@ -204,6 +207,7 @@ impl Core {
             feed,
             charts,
             keeper,
+            recommender,
             metrics,
             open_audience,
             watermark,
@@ -364,6 +368,20 @@ async fn let_go(keeper: Keeper) {
             Err(error) => tracing::warn!(error = error_chain(&error), "the past was not let go of, trying again"),
         }
         tokio::time::sleep(KEEPING_INTERVAL).await;
+    }
+}
+
+/// Brings what recommendations are told from up to date, again and again; on one core, since requests need the others.
+async fn recommend_anew(recommender: Recommender, interval: Duration) {
+    const ORDER: RunOrder = RunOrder { is_whole: false, threads: NonZero::<usize>::MIN };
+
+    loop {
+        tokio::time::sleep(interval).await;
+        match recommender.run(ORDER, |_| {}).await {
+            Ok(report) => tracing::debug!(?report, "brought recommendations up to date"),
+            Err(DbError::LeaseHeld(_)) => tracing::debug!("another process brings recommendations up to date"),
+            Err(error) => tracing::warn!(error = error_chain(&error), "recommendations are not up to date"),
+        }
     }
 }
 
@@ -584,6 +602,9 @@ impl App {
         if !core.keeper.is_idle() {
             core.tasks.spawn(let_go(core.keeper.clone()));
         }
+        if let Some(interval) = settings.recommend_interval {
+            core.tasks.spawn(recommend_anew(core.recommender.clone(), interval));
+        }
         let (stopping, is_stopping) = watch::channel(false);
         let privacy = Privacy {
             database: core.database.clone(),
@@ -598,6 +619,7 @@ impl App {
             hub: core.hub.clone(),
             feed: core.feed.clone(),
             charts: core.charts.clone(),
+            recommender: core.recommender.clone(),
             privacy: privacy.clone(),
             is_development: settings.is_development,
         };

@@ -30,6 +30,9 @@ const FUNNEL: &str = include_str!("../documents/funnel.graphql");
 const EXPLORE: &str = include_str!("../documents/explore.graphql");
 const LISTENER: &str = include_str!("../documents/listener.graphql");
 const ACTIVITY: &str = include_str!("../documents/activity.graphql");
+const RECOMMENDATIONS: &str = include_str!("../documents/recommendations.graphql");
+const SIMILAR: &str = include_str!("../documents/similar.graphql");
+const ASSISTED_PLAYLIST: &str = include_str!("../documents/assisted-playlist.graphql");
 const RANKING: &str = include_str!("../documents/ranking.graphql");
 const PAGE: &str = include_str!("../documents/page.graphql");
 
@@ -40,10 +43,16 @@ const RANK_EXPONENT: f64 = 0.8;
 const REQUESTS: usize = 4_096;
 /// Listeners asked about one after the other: the busiest, since the load draws the first ones more often.
 const LISTENERS_SAMPLED: u32 = 1_000;
+/// Recommendations are asked for by one in 50 of all listeners, and about one in ten of all songs.
+const LISTENERS: u32 = 100_000;
+const LISTENERS_APART: usize = 50;
+const SONGS: u32 = 50_000;
+const SONGS_APART: usize = 10;
 const SAMPLE_BYTES: usize = 400;
 
 /// Measure GraphQL queries: an artist's dashboard, their own page with audience and markets, a ranking, a page of
-/// 50 artists, active users, retention, a funnel, any group-by, one listener's numbers, what a listener did.
+/// 50 artists, active users, retention, a funnel, any group-by, one listener's numbers, what a listener did, what they may like next, what is like a song, a playlist made
+/// from seeds.
 ///
 /// Every connection asks its next question as soon as the last one is answered. The ranking is asked once
 /// before anything else has warmed the server (restart it for a truly cold number), then repeatedly. With
@@ -93,6 +102,9 @@ enum Question {
     Explore,
     Listener,
     Activity,
+    Recommendations,
+    Similar,
+    AssistedPlaylist,
 }
 
 #[derive(Serialize)]
@@ -146,8 +158,15 @@ pub async fn run(target: &Target, options: &Options) -> Result<Value, BenchError
             results[name] = json!(measure(target, options, name, vec![body(document, &json!({}))]).await?);
         }
     }
-    if wants(Question::Activity) {
-        results["activity"] = json!(measure(target, options, "activity", listener_bodies(ACTIVITY)).await?);
+    for (question, name, bodies) in [
+        (Question::Activity, "activity", activity_bodies as fn() -> Vec<Bytes>),
+        (Question::Recommendations, "recommendations", recommendations_bodies),
+        (Question::Similar, "similar", similar_bodies),
+        (Question::AssistedPlaylist, "assistedPlaylist", assisted_playlist_bodies),
+    ] {
+        if wants(question) {
+            results[name] = json!(measure(target, options, name, bodies()).await?);
+        }
     }
     if wants(Question::Page) {
         let bodies = page_bodies(options.artists_sampled);
@@ -358,9 +377,26 @@ fn artist_bodies(document: &str, artists: u32) -> Vec<Bytes> {
     (0..REQUESTS).map(|_| body(document, &json!({ "id": format!("artist-{}", dice.sample(ranks)) }))).collect()
 }
 
-fn listener_bodies(document: &str) -> Vec<Bytes> {
-    let ids = (1..=LISTENERS_SAMPLED).map(|number| format!("listener-{number}"));
-    ids.map(|id| body(document, &json!({ "listener": id }))).collect()
+fn activity_bodies() -> Vec<Bytes> {
+    (1..=LISTENERS_SAMPLED).map(|number| body(ACTIVITY, &json!({ "listener": format!("listener-{number}") }))).collect()
+}
+
+fn recommendations_bodies() -> Vec<Bytes> {
+    let listeners = (1..=LISTENERS).step_by(LISTENERS_APART);
+    listeners.map(|number| body(RECOMMENDATIONS, &json!({ "listener": format!("listener-{number}") }))).collect()
+}
+
+fn similar_bodies() -> Vec<Bytes> {
+    songs().map(|number| body(SIMILAR, &json!({ "song": format!("song-{number}") }))).collect()
+}
+
+fn assisted_playlist_bodies() -> Vec<Bytes> {
+    let seeds = songs().map(|number| json!([format!("song-{number}"), format!("song-{}", number / 3 + 1), "artist-7"]));
+    seeds.map(|seeds| body(ASSISTED_PLAYLIST, &json!({ "seeds": seeds }))).collect()
+}
+
+fn songs() -> impl Iterator<Item = u32> {
+    (1..=SONGS).step_by(SONGS_APART)
 }
 
 fn page_bodies(artists: u32) -> Vec<Bytes> {

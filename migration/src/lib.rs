@@ -23,6 +23,7 @@ mod m20261126_000052_count_erasures;
 mod m20261126_000060_create_secret;
 mod m20261126_000070_create_keeping;
 mod m20261127_000080_add_trail_objects;
+mod m20261127_000090_create_recommendations;
 
 /// Each table that Citus would distribute, and by which column. All are strings (or, for `event`, a
 /// hash), none is ever updated. Tables that are not named here are local or reference tables.
@@ -36,6 +37,8 @@ pub const DISTRIBUTION: &[(&str, &str)] = &[
     ("listener", "user_id"),
     ("anonymous_listener", "anonymous_id"),
     ("chart_entry", "entity_id"),
+    ("taste", "listener"),
+    ("dismissal", "user_id"),
 ];
 
 pub struct Migrator;
@@ -61,6 +64,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261126_000060_create_secret::Migration),
             Box::new(m20261126_000070_create_keeping::Migration),
             Box::new(m20261127_000080_add_trail_objects::Migration),
+            Box::new(m20261127_000090_create_recommendations::Migration),
         ]
     }
 }

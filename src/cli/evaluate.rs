@@ -5,43 +5,102 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
-use clap::Args;
+use chrono::NaiveDate;
+use clap::{Args, builder::PossibleValuesParser};
 use flate2::read::MultiGzDecoder;
 
-use super::Failure;
-use crate::recommend::evaluate::{self, Quality, Row, Split};
+use super::{Failure, block_on, job::day};
+use crate::{
+    app::{Core, CoreSettings},
+    config::Settings,
+    domain::{
+        chart::{date_of, midnight},
+        clock::SystemClock,
+        entity::EntityKind,
+        window::Grain,
+    },
+    recommend::{
+        QualityOrder,
+        evaluate::{self, Quality, Row, Split},
+    },
+};
 
 /// Measure how well recommendations foretell what listeners turn to.
 ///
-/// Two files tell what listeners did first, and what they turned to then: CSV with a heading, a listener, an item and how
-/// often (once, if left out) in the first three columns; `.gz` is unpacked. Each listener is shown what they do not
-/// know yet. The table compares what is served with other methods; EASE is left out past 10,000 items.
+/// Of what listeners did on this platform, what happened before a day has to foretell what they turned to from then on;
+/// the result is kept, and `recommendationQuality` shows the newest. Or of two files, which tell what listeners did
+/// first, and what they turned to then: CSV with a heading, a listener, an item and how often (once, if left out) in the
+/// first three columns; `.gz` is unpacked. Each listener is shown what they do not know yet. The table compares what is
+/// served with other methods; EASE is left out past 10,000 items.
 ///
+///   backbeat job run recommend-evaluate --of artist --split 2026-11-01
 ///   backbeat job run recommend-evaluate --train first.csv --test then.csv
 #[derive(Debug, Args)]
 pub struct EvaluateArguments {
+    /// Recommendations of what, if not of files.
+    #[arg(long, value_parser = PossibleValuesParser::new(EntityKind::ALL.map(EntityKind::word)), default_value = "song")]
+    of: String,
+    /// The first UTC day that is to be foretold; if left out, the last fifth of the time in which there are events is.
+    #[arg(long, value_name = "DAY", value_parser = day, conflicts_with = "train")]
+    split: Option<NaiveDate>,
     /// What recommendations are made from.
-    #[arg(long, value_name = "FILE")]
-    train: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "test")]
+    train: Option<PathBuf>,
     /// What they should foretell.
-    #[arg(long, value_name = "FILE")]
-    test: PathBuf,
+    #[arg(long, value_name = "FILE", requires = "train")]
+    test: Option<PathBuf>,
 }
 
-pub fn run(arguments: &EvaluateArguments) -> Result<ExitCode, Failure> {
-    let split = Split::new(&rows(&arguments.train)?, &rows(&arguments.test)?);
+pub fn run(
+    arguments: &EvaluateArguments,
+    settings: impl FnOnce() -> Result<Settings, Failure>,
+) -> Result<ExitCode, Failure> {
+    match (&arguments.train, &arguments.test) {
+        // On files alone: there is no database to it.
+        (Some(train), Some(test)) => of_files(train, test),
+        _ => block_on(of_platform(settings()?, arguments)),
+    }
+}
+
+async fn of_platform(settings: Settings, arguments: &EvaluateArguments) -> Result<ExitCode, Failure> {
+    let of = EntityKind::ALL.into_iter().find(|kind| kind.word() == arguments.of).expect("clap knows the words");
+    let core = Core::start(CoreSettings::of(&settings, Arc::new(SystemClock))).await?;
+    let (oldest_ms, newest_ms) = (core.watermark.oldest_ms().unwrap_or(0), core.watermark.newest_ms().unwrap_or(0));
+    let last_fifth = Grain::Day.bucket_of(newest_ms - (newest_ms - oldest_ms) / 5);
+    let split_ms = arguments.split.map_or(last_fifth, midnight);
+    println!("{}s, what happened before {} foretells the rest", of.word(), date_of(split_ms));
+    println!("{HEADING}");
+    let measured =
+        core.recommender.measure(QualityOrder { of, split_ms }, |quality| println!("{}", line(quality))).await;
+    core.stop().await?;
+    let Some(measured) = measured? else {
+        return Err(Failure("nobody turned to anything new from that day on".to_owned()));
+    };
+    println!("{} listeners who turned to something new, {} items", measured.listeners, measured.items);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn of_files(train: &Path, test: &Path) -> Result<ExitCode, Failure> {
+    let split = Split::new(&rows(train)?, &rows(test)?);
     if split.wanted_count.iter().all(|count| *count == 0) {
         return Err(Failure("no listener of --train turns to anything new in --test".to_owned()));
     }
     let unknown =
         split.wanted_count.iter().sum::<usize>() - split.wanted.iter().map(|wanted| wanted.len()).sum::<usize>();
-    println!("{} listeners, {} items; {unknown} wanted that nobody can find", split.known.height(), split.items.len());
-    println!("{:24} recall@20 ndcg@10 ndcg@100 coverage@10 of all novelty@10", "");
+    println!(
+        "{} listeners, {} items; {unknown} wanted that nobody can find",
+        split.known.height(),
+        split.known.width()
+    );
+    println!("{HEADING}");
     evaluate::table(&split, true, |quality| println!("{}", line(quality)));
     Ok(ExitCode::SUCCESS)
 }
+
+const HEADING: &str = "                         recall@20 ndcg@10 ndcg@100 coverage@10 of all novelty@10";
 
 fn line(quality: &Quality) -> String {
     let Quality { method, recall_20, ndcg_10, ndcg_100, coverage_10, catalogue_10, novelty_10 } = quality;

@@ -1,6 +1,6 @@
 //! `backbeat job`
 
-use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{num::NonZero, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use chrono::{Datelike, NaiveDate};
 use clap::{Args, Subcommand, builder::PossibleValuesParser};
@@ -19,6 +19,7 @@ use crate::{
         window::{DAY_MS, Window},
     },
     keeping,
+    recommend::{self, Progress, RunOrder},
 };
 
 /// Run a job by hand that a serving process runs by itself.
@@ -41,6 +42,7 @@ enum JobCommand {
 enum Job {
     Charts(ChartsArguments),
     Retention(RetentionArguments),
+    Recommend(RecommendArguments),
     RecommendEvaluate(evaluate::EvaluateArguments),
 }
 
@@ -76,7 +78,17 @@ struct ChartsArguments {
 #[derive(Debug, Args)]
 struct RetentionArguments {}
 
-fn day(text: &str) -> Result<NaiveDate, String> {
+/// Bring what recommendations are told from up to date: neighbours of what changed, and what each listener took to.
+///
+/// A run that was cut off can be repeated.
+#[derive(Debug, Args)]
+struct RecommendArguments {
+    /// Find all neighbours anew, also those of what did not change.
+    #[arg(long)]
+    all: bool,
+}
+
+pub(super) fn day(text: &str) -> Result<NaiveDate, String> {
     let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
     // No event happened outside of these years.
     day.filter(|day| (1900..=9999).contains(&day.year())).ok_or_else(|| "write a day as 2026-11-22".to_owned())
@@ -90,8 +102,8 @@ pub fn run(
     match job {
         Job::Charts(arguments) => block_on(charts(settings()?, arguments)),
         Job::Retention(_) => block_on(retention(settings()?)),
-        // On files alone: there is no database to it.
-        Job::RecommendEvaluate(arguments) => evaluate::run(&arguments),
+        Job::Recommend(arguments) => block_on(recommend(settings()?, arguments)),
+        Job::RecommendEvaluate(arguments) => evaluate::run(&arguments, settings),
     }
 }
 
@@ -189,6 +201,43 @@ async fn let_go(core: &Core) -> Result<keeping::Report, Failure> {
         let pause_ms = u64::try_from(resumes_at_ms - SystemClock.now_ms()).unwrap_or(0);
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
     }
+    progress.finish_and_clear();
+    Ok(report)
+}
+
+async fn recommend(settings: Settings, arguments: RecommendArguments) -> Result<ExitCode, Failure> {
+    let core = Core::start(CoreSettings::of(&settings, Arc::new(SystemClock))).await?;
+    let done = recommend_anew(&core, arguments.all).await;
+    core.stop().await?;
+    let recommend::Report { listeners, items, renewed_items, changed_listeners } = done?;
+    println!(
+        "{listeners} listeners, {items} items; found neighbours of {renewed_items} items anew, the taste of \
+         {changed_listeners} listeners changed"
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn recommend_anew(core: &Core, is_whole: bool) -> Result<recommend::Report, Failure> {
+    let order = RunOrder { is_whole, threads: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN) };
+    let progress = ProgressBar::no_length();
+    let known = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {elapsed} elapsed")?;
+    let unknown = ProgressStyle::with_template("{spinner} {msg}, {elapsed} elapsed")?;
+    progress.enable_steady_tick(Duration::from_millis(200));
+    let tell = |Progress { doing, done, of }: Progress| {
+        progress.set_style(if of > 0 { known.clone() } else { unknown.clone() });
+        progress.set_length(of as u64);
+        progress.set_position(done as u64);
+        progress.set_message(doing);
+    };
+    let report = loop {
+        match core.recommender.run(order, tell).await {
+            Err(DbError::LeaseHeld(_)) => {
+                progress.set_message("another process does it, waiting");
+                tokio::time::sleep(PATIENCE).await;
+            }
+            done => break done?,
+        }
+    };
     progress.finish_and_clear();
     Ok(report)
 }

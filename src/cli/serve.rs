@@ -1,6 +1,6 @@
 //! `backbeat serve`
 
-use std::{net::SocketAddr, path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZero, path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use rand::Rng;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +17,7 @@ use crate::{
         clock::{Clock, SystemClock},
     },
     ingest::{Decoded, Ingest, decode},
+    recommend::RunOrder,
     telemetry,
 };
 
@@ -142,6 +143,7 @@ async fn fill(core: &Core, now_ms: i64) -> Result<(), Failure> {
         core.charts.run(&order, |_| {}).await?;
     }
     core.charts.look().await?;
+    core.recommender.run(RunOrder { is_whole: true, threads: NonZero::<usize>::MIN }, |_| {}).await?;
     Ok(())
 }
 

@@ -41,6 +41,8 @@ pub struct Settings {
     pub live_events_kept: usize,
     pub charts: ChartSettings,
     pub keeping: KeepingSettings,
+    /// How often what recommendations are told from is brought up to date; never if absent.
+    pub recommend_interval: Option<Duration>,
     /// Whether a developer may have everything removed.
     pub is_development: bool,
 }
@@ -137,6 +139,8 @@ pub fn parse(environment: BTreeMap<String, String>, file: Option<&str>, key: Key
         merge_interval: reader.some_seconds("AUDIENCE_MERGE_INTERVAL", Duration::from_secs(30)),
         charts: charts(&mut reader),
         keeping,
+        recommend_interval: Some(reader.seconds("RECOMMEND_INTERVAL", Duration::from_secs(3_600)))
+            .filter(|interval| !interval.is_zero()),
         is_development: reader.flag("DEVELOPMENT", false),
         auth,
     };

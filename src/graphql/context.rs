@@ -11,6 +11,7 @@ use crate::{
     ingest::Ingest,
     live::{EventFeed, Hub},
     privacy::Privacy,
+    recommend::Recommender,
 };
 
 /// The services behind the schema.
@@ -22,6 +23,7 @@ pub struct Services {
     pub hub: Hub,
     pub feed: EventFeed,
     pub charts: Charts,
+    pub recommender: Recommender,
     pub privacy: Privacy,
     /// Whether what a developer wants to do may be done, however much it destroys.
     pub is_development: bool,
@@ -37,6 +39,7 @@ pub trait ContextExt {
     fn hub(&self) -> &Hub;
     fn feed(&self) -> &EventFeed;
     fn charts(&self) -> &Charts;
+    fn recommender(&self) -> &Recommender;
     fn privacy(&self) -> &Privacy;
     fn is_development(&self) -> bool;
     fn loader(&self) -> &DataLoader<AnalyticsLoader>;
@@ -67,6 +70,10 @@ impl ContextExt for Context<'_> {
 
     fn charts(&self) -> &Charts {
         &self.data_unchecked::<Services>().charts
+    }
+
+    fn recommender(&self) -> &Recommender {
+        &self.data_unchecked::<Services>().recommender
     }
 
     fn privacy(&self) -> &Privacy {

@@ -199,6 +199,13 @@ const ROWS: &[Row] = &[
     row("periodsOnChart", "Periods on chart", "charts", &[26], &["ChartEntry.periodsOnChart"]),
     row("streak", "Streak", "charts", &[26], &["ChartEntry.streak"]),
     row("chartStreams", "Streams of the period", EVENTS, &[26], &["ChartEntry.value"]),
+    row("likeness", "Score of a recommendation", FRACTION, &[28], &["Recommendation.score"]),
+    row("support", "Listeners in common", PEOPLE, &[28], &["Recommendation.support"]),
+    row("recallAt20", "Recall at 20", FRACTION, &[], &["MethodQuality.recall20"]),
+    row("ndcgAt10", "NDCG at 10", FRACTION, &[], &["MethodQuality.ndcg10"]),
+    row("ndcgAt100", "NDCG at 100", FRACTION, &[], &["MethodQuality.ndcg100"]),
+    row("coverageAt10", "Coverage at 10", FRACTION, &[], &["MethodQuality.coverage10"]),
+    row("noveltyAt10", "Novelty at 10", "bits", &[], &["MethodQuality.novelty10"]),
     row("listenersNow", "Listeners now", PEOPLE, &[], &["Realtime.listenersNow"]),
     row("playsPerMinute", "Plays per minute", "events per minute", &[1], &["Realtime.playsPerMinute"]),
 ];

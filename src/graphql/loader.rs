@@ -29,6 +29,7 @@ use crate::{
         measure::{MeasureKey, Measures},
         window::Window,
     },
+    recommend::{Recommendation, SimilarQuestion},
 };
 
 /// Thin caller of the services that answer; one for each request.
@@ -169,5 +170,17 @@ impl Loader<ReleaseQuestion> for AnalyticsLoader {
     async fn load(&self, questions: &[ReleaseQuestion]) -> Result<HashMap<ReleaseQuestion, Releases>, ApiError> {
         let (analytics, questions) = (self.0.analytics.clone(), questions.to_vec());
         Ok(beside(async move { analytics.releases(&questions).await }).await?)
+    }
+}
+
+impl Loader<SimilarQuestion> for AnalyticsLoader {
+    type Value = Vec<Recommendation>;
+    type Error = ApiError;
+
+    async fn load(
+        &self,
+        questions: &[SimilarQuestion],
+    ) -> Result<HashMap<SimilarQuestion, Vec<Recommendation>>, ApiError> {
+        Ok(self.0.recommender.similar(questions).await?)
     }
 }

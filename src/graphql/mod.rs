@@ -16,6 +16,7 @@ mod loader;
 mod mutation;
 mod object;
 mod query;
+mod recommendation_input;
 mod scalars;
 mod shared;
 mod subscription;

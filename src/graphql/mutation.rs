@@ -12,8 +12,10 @@ use super::{
         catalogue::{CatalogResult, MergePayload, UpsertCatalogPayload},
         event::{PurgePayload, RecordEventsPayload},
         privacy::EraseUserPayload,
+        recommendation::{self, DismissPayload, RestorePayload},
         user::require_own,
     },
+    recommendation_input::{DismissalInput, RestoreInput},
     scalars::Long,
 };
 use crate::domain::{catalogue::CatalogueEntry, entity::EntityRef, error::ErrorKind};
@@ -83,6 +85,29 @@ impl Mutation {
         require_own(ctx.require_viewer()?, &id)?;
         let erased = ctx.privacy().erase(&id).await?;
         Ok(EraseUserPayload { id, status: erased.into(), events: Long::of(erased.unwrap_or(0)) })
+    }
+
+    /// Notes that a listener does not want to be recommended something, or an artist with everything that is theirs: not for
+    /// them, not as similar, not in their playlists; until it expires, or is taken back. Said again it replaces what was
+    /// said before. For themselves, with a listener's token, and for admins.
+    #[graphql(guard = "Allow::Public")]
+    async fn dismiss_recommendation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What, and for how long.")] input: DismissalInput,
+    ) -> Result<DismissPayload, ApiError> {
+        recommendation::dismiss(ctx, input).await
+    }
+
+    /// Takes a dismissal back; where there was none, nothing changes. For themselves, with a listener's token, and for
+    /// admins.
+    #[graphql(guard = "Allow::Public")]
+    async fn restore_recommendation(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What was dismissed.")] input: RestoreInput,
+    ) -> Result<RestorePayload, ApiError> {
+        recommendation::restore(ctx, input).await
     }
 
     /// Takes a merge back: both are again what their own events say. Where there was none, nothing changes.

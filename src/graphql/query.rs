@@ -19,10 +19,12 @@ use super::{
         platform::Platform,
         privacy::UserExport,
         ranking::{AskedRanking, PageInput, RankingConnection, among, require_rankable},
+        recommendation::{self, AssistedPlaylist, Recommendation, RecommendationQuality},
         trending::{self, TrendingItem},
         user::User,
         viewer::Viewer,
     },
+    recommendation_input::{AssistedPlaylistInput, RecommendationInput},
     scalars::{CountryCode, Date, TimeZone},
 };
 use crate::domain::{
@@ -254,6 +256,44 @@ impl Query {
         #[graphql(desc = "How many, 1 to 100.", default = 10)] first: i32,
     ) -> Result<Vec<TrendingItem>, ApiError> {
         trending::trending(ctx, trending::Asked { of, period, genre, country, first }).await
+    }
+
+    /// What a listener may like next, the best first: by all that they did up to this moment and by who else listens to it
+    /// (as far as the last run of the job), recent things more than old ones. For whom nothing is known, what was streamed
+    /// most in seven days: of the genres asked for, in their country, or anywhere. Without what they have dismissed; the
+    /// same until something happens. For themselves, with a listener's token, and for admins.
+    #[graphql(
+        guard = "Allow::Public",
+        complexity = "100 + input.as_ref().map_or(20, |input| input.first.clamp(0, 100) as usize) * child_complexity"
+    )]
+    async fn recommendations(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The listener's id.")] user_id: ID,
+        #[graphql(desc = "What to recommend; songs if left out.")] input: Option<RecommendationInput>,
+    ) -> Result<Vec<Recommendation>, ApiError> {
+        recommendation::for_you(ctx, &user_id, input).await
+    }
+
+    /// Songs that go with others, with artists, albums or a playlist to be continued. For listeners, artists and admins.
+    #[graphql(guard = "Allow::Public", complexity = "100 + input.length.clamp(0, 500) as usize * child_complexity")]
+    async fn assisted_playlist(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What it is made from, and how.")] input: AssistedPlaylistInput,
+    ) -> Result<AssistedPlaylist, ApiError> {
+        recommendation::assist(ctx, input).await
+    }
+
+    /// How well recommendations foretold what listeners turned to, as `backbeat job run recommend-evaluate` measured it
+    /// last; null while it did not. For admins.
+    #[graphql(guard = "Allow::Admin")]
+    async fn recommendation_quality(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Recommendations of what.", default_with = "EntityKind::Song")] of: EntityKind,
+    ) -> Result<Option<RecommendationQuality>, ApiError> {
+        recommendation::quality(ctx, of.into()).await
     }
 
     /// Single events, newest first.

@@ -16,7 +16,7 @@ use crate::{
     audience::open::OpenAudience,
     db::{
         Database, DbError,
-        queries::{events, listeners, versions},
+        queries::{dismissals, events, listeners, versions},
     },
     domain::{commit::Watermark, event::ERASED},
 };
@@ -45,9 +45,10 @@ impl Privacy {
         if let Some(extent) = events::find_extent(self.database.reader()).await? {
             self.watermark.extend(extent);
         }
+        let dismissed = dismissals::delete_all_of(&txn, id).await?;
         let Some(user) = self.analytics.find_user(id).await? else {
-            txn.rollback().await?;
-            return Ok(None);
+            txn.commit().await?;
+            return Ok((dismissed > 0).then_some(0));
         };
         let nobody = format!("{ERASED}{}", Uuid::new_v4().simple());
         let mut erased = 0;

@@ -3,6 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use backbeat::{
+    domain::{
+        entity::{EntityKind, EntityRef},
+        window::DAY_MS,
+    },
+    recommend::QualityOrder,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -127,6 +134,11 @@ fn arguments(type_name: &str, field_name: &str, field: &Value) -> String {
                     r#"{kind: PLAYLIST, fromId: "playlist-2", intoId: "playlist-1"}"#.to_owned()
                 }
                 ("Mutation", "unmergeEntities", "input") => r#"{kind: PLAYLIST, fromId: "playlist-2"}"#.to_owned(),
+                ("Query", "recommendations", "userId") => "\"listener\"".to_owned(),
+                ("Query", "assistedPlaylist", "input") => r#"{seeds: ["song-1"]}"#.to_owned(),
+                ("Mutation", "dismissRecommendation" | "restoreRecommendation", "input") => {
+                    r#"{userId: "listener", entity: {kind: SONG, id: "song-1"}}"#.to_owned()
+                }
                 ("Mutation", "purge", "input") => r#"{confirm: "purge"}"#.to_owned(),
                 ("Mutation", "recordEvents", "input") => r#"[{id: "sent", type: "a.b"}]"#.to_owned(),
                 _ => panic!("say here what to give {type_name}.{field_name}({name}:)"),
@@ -158,6 +170,18 @@ fn way_to(type_name: &str) -> &'static str {
         "Album" => r#"query { album(id: "album-1") { @ } }"#,
         "Playlist" => r#"query { playlist(id: "playlist-1") { @ } }"#,
         "Artist" => r#"query { artist(id: "artist-1") { @ } }"#,
+        "Recommendation" => r#"query { song(id: "song-1") { similar { @ } } }"#,
+        "Reason" => r#"query { song(id: "song-1") { similar { reason { @ } } } }"#,
+        "AssistedPlaylist" => r#"query { assistedPlaylist(input: {seeds: ["song-1"]}) { @ } }"#,
+        "Dismissal" => r#"query { user(id: "listener") { dismissals { @ } } }"#,
+        "DismissPayload" => {
+            r#"mutation { dismissRecommendation(input: {userId: "listener", entity: {kind: SONG, id: "song-1"}}) { @ } }"#
+        }
+        "RestorePayload" => {
+            r#"mutation { restoreRecommendation(input: {userId: "listener", entity: {kind: SONG, id: "song-1"}}) { @ } }"#
+        }
+        "RecommendationQuality" => "query { recommendationQuality { @ } }",
+        "MethodQuality" => "query { recommendationQuality { methods { @ } } }",
         "Metrics" => r#"query { song(id: "song-1") { metrics { @ } } }"#,
         "TimeSpan" => r#"query { song(id: "song-1") { metrics { span { @ } } } }"#,
         "UniqueCount" => r#"query { song(id: "song-1") { metrics { listeners { @ } } } }"#,
@@ -318,11 +342,13 @@ async fn start(database: &TestDatabase) -> App {
 async fn every_field_is_open_to_whom_the_table_says() {
     let database = TestDatabase::sqlite();
     let app = start(&database).await;
-    // A chart with an entry, of a week that has ended.
-    let play =
-        json!({"id": "last-week", "type": "track.played", "occurredAt": "2026-06-08T10:00:00Z", "songId": "song-1"});
+    // A chart with an entry, of a week that has ended; and somebody who turned to something new since.
+    let play = json!({"id": "last-week", "type": "track.played", "occurredAt": "2026-06-08T10:00:00Z",
+        "songId": "song-1", "userId": "anna"});
     app.record(&[play]).await;
     app.core.charts.look().await.unwrap();
+    let order = QualityOrder { of: EntityKind::Song, split_ms: T0 - DAY_MS };
+    app.core.recommender.measure(order, |_| {}).await.unwrap().unwrap();
     let rules = table();
     let fields = fields(&app).await;
     let mut unused: Vec<&String> = rules.keys().collect();
@@ -347,6 +373,10 @@ async fn every_field_is_open_to_whom_the_table_says() {
                 app.record(&[json!({"id": &id[..id.len().min(200)], "type": "track.played", "songId": "song-1",
                     "artistId": "artist-1", "userId": "listener", "occurredAt": "2026-06-15T10:00:00Z"})])
                     .await;
+            }
+            if document.contains("dismissals") {
+                let song = EntityRef { kind: EntityKind::Song, id: "song-1".into() };
+                app.core.recommender.dismiss("listener", song, None).await.unwrap();
             }
             let token = asker.token(&app);
             let answer = answer(&app, token.as_deref(), &document).await;

@@ -11,6 +11,7 @@ use crate::{
 
 /// Numbers that measure nothing: places, sizes and lengths that are known, and parts of an answer.
 const NOT_METRICS: &[&str] = &[
+    "AssistedPlaylist.durationMs",
     "AudienceThresholds.activeDays",
     "AudienceThresholds.audienceDays",
     "AudienceThresholds.moderateMin",
@@ -54,6 +55,8 @@ const NOT_METRICS: &[&str] = &[
     "RankingEdge.change",
     "RankingEdge.previousPosition",
     "RankingEdge.value",
+    "RecommendationQuality.items",
+    "RecommendationQuality.listeners",
     "RecordEventsPayload.accepted",
     "RecordEventsPayload.conflicts",
     "RecordEventsPayload.duplicates",

@@ -1,10 +1,11 @@
 //! The documents that we show and measure with run as they are on demo data.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, num::NonZero, path::Path};
 
 use backbeat::{
     demo::{History, Instants, Platform, Shape},
     domain::clock::{Clock, SystemClock},
+    recommend::RunOrder,
 };
 use serde_json::{Value, json};
 
@@ -35,14 +36,17 @@ async fn fill(app: &App) {
         })
         .collect();
     app.record(&events).await;
-    // The demo's charts.
+    // The demo's charts and recommendations.
     app.core.charts.look().await.unwrap();
+    let order = RunOrder { is_whole: true, threads: NonZero::<usize>::MIN };
+    app.core.recommender.run(order, |_| {}).await.unwrap();
 }
 
 /// The variables of a document, as the measurements give them.
 fn variables(document: &str) -> Value {
     let mut variables = json!({
-        "id": "artist-1", "listener": "listener-1", "ids": ["artist-1", "artist-2", "artist-3"], "by": "STREAMS",
+        "id": "artist-1", "listener": "listener-1", "song": "song-1", "seeds": ["song-1", "song-2", "artist-7"],
+        "ids": ["artist-1", "artist-2", "artist-3"], "by": "STREAMS",
         "last": "P7D", "window": {"period": "LAST_WEEK"},
     });
     variables.as_object_mut().unwrap().retain(|variable, _| document.contains(&format!("${variable}")));

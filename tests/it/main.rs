@@ -36,6 +36,7 @@ mod ranking_recount;
 mod real_data;
 mod realtime;
 mod recommendation_quality;
+mod recommendations;
 mod recount;
 mod releases;
 mod socket;

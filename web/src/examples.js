@@ -6,6 +6,7 @@ import dashboard from './examples/dashboard.graphql';
 import artistDashboard from './examples/artist-dashboard.graphql';
 import audienceAndMarkets from './examples/audience-and-markets.graphql';
 import listener from './examples/listener.graphql';
+import recommendations from './examples/recommendations.graphql';
 import ranking from './examples/ranking.graphql';
 import charts from './examples/charts.graphql';
 import trending from './examples/trending.graphql';
@@ -27,6 +28,7 @@ export const exampleTabs = [
   artistDashboard,
   audienceAndMarkets,
   listener,
+  recommendations,
   ranking,
   charts,
   trending,

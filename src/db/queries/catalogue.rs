@@ -184,6 +184,36 @@ pub async fn list_genres<C: ConnectionTrait>(
     Ok(genres)
 }
 
+/// A song or an album, with whom and on which album events or the catalogue's owner named first.
+pub struct ToldWork {
+    pub entity: EntityRef,
+    pub artist_id: Option<Arc<str>>,
+    /// Of songs.
+    pub album_id: Option<Arc<str>>,
+}
+
+/// The songs or albums behind an id, by id, at most `limit`.
+pub async fn list_works_behind<C: ConnectionTrait>(
+    conn: &C,
+    kind: EntityKind,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<ToldWork>, DbError> {
+    let album = if kind == EntityKind::Song { "album_id" } else { "NULL" };
+    let select = format!("SELECT id, artist_id, {album} FROM {} WHERE id > ", kind.word());
+    let mut sql = SqlBuilder::new(conn, &select);
+    sql.bind(after).push(" ORDER BY id LIMIT ").bind(i64::from(limit));
+    let work = |row: &QueryResult| {
+        let [artist_id, album_id] = [row.try_get_by_index::<Option<String>>(1)?, row.try_get_by_index(2)?];
+        Ok(ToldWork {
+            entity: EntityRef::new(kind, row.try_get_by_index::<String>(0)?),
+            artist_id: artist_id.map(Into::into),
+            album_id: album_id.map(Into::into),
+        })
+    };
+    conn.query_all_raw(sql.build(conn)).await?.iter().map(work).collect()
+}
+
 /// Everything of a kind that has a genre, in no particular order.
 pub async fn list_of_genre<C: ConnectionTrait>(
     conn: &C,
@@ -206,7 +236,7 @@ pub(super) fn push_entities<'a>(sql: &mut SqlBuilder, entities: impl Iterator<It
     }
 }
 
-fn entity(row: &QueryResult) -> Result<EntityRef, DbError> {
+pub(super) fn entity(row: &QueryResult) -> Result<EntityRef, DbError> {
     let kind = EntityKind::from_code(row.try_get_by_index(0)?).ok_or(DbError::Corrupt("unknown entity kind"))?;
     let id: String = row.try_get_by_index(1)?;
     Ok(EntityRef::new(kind, id))

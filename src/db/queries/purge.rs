@@ -4,7 +4,7 @@ use sea_orm::ConnectionTrait;
 
 use crate::db::{DbError, Transaction};
 
-/// Events, and what follows from them.
+/// Events, and what follows from them; what people said about it.
 const COUNTED: &[&str] = &[
     "rollup",
     "money_rollup",
@@ -17,6 +17,12 @@ const COUNTED: &[&str] = &[
     "chart_period",
     "listener",
     "anonymous_listener",
+    "item",
+    "neighbours",
+    "taste",
+    "recommendation_run",
+    "recommendation_quality",
+    "dismissal",
 ];
 /// What is known about entities, from whomever.
 const CATALOGUE: &[&str] =

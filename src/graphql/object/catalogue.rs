@@ -2,7 +2,7 @@
 
 use async_graphql::{Enum, ID, SimpleObject};
 
-use super::entity::{Artist, Measurable};
+use super::{entity::Artist, measurable::Measurable};
 use crate::{
     domain::event::Rejection,
     graphql::{catalogue_input::CreditRole, input::EntityKind},

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Enum, Object, SimpleObject};
 
-use super::{entity::Measurable, metrics::TimeSpan, ranking::PageInfo};
+use super::{measurable::Measurable, metrics::TimeSpan, ranking::PageInfo};
 use crate::{
     charts::{self, HistoryKey},
     domain::{

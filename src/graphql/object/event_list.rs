@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_graphql::{Context, ID, Json, Object, SimpleObject};
 
 use super::{
-    entity::{Album, Artist, Measurable, Playlist, Song},
+    entity::{Album, Artist, Playlist, Song},
+    measurable::Measurable,
     ranking::{AskedPage, PageInfo, PageInput},
 };
 use crate::{

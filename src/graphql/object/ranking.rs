@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_graphql::{Context, Object, SimpleObject};
 
 use super::{
-    entity::{Album, Measurable, Song},
+    entity::{Album, Song},
+    measurable::Measurable,
     metrics::Freshness,
     works::entries_of,
 };

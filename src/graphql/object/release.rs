@@ -2,7 +2,7 @@
 
 use async_graphql::{Context, SimpleObject};
 
-use super::{entity::Measurable, metrics::UniqueCount, works::entries_of};
+use super::{measurable::Measurable, metrics::UniqueCount, works::entries_of};
 use crate::{
     analytics::{RELEASE_DAYS_MAX, ReleaseQuestion},
     domain::{

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{Context, SimpleObject};
 
-use super::{entity::Measurable, works::entries_of};
+use super::{measurable::Measurable, works::entries_of};
 use crate::{
     analytics::{TRENDING_MAX, Trending, TrendingQuestion},
     domain::{trend, viewer::Role},

@@ -9,6 +9,7 @@ use super::{
     metrics::{Freshness, ratio},
     people::Share,
     ranking::{PageInput, RankedSong},
+    recommendation::{self, Dismissal, Recommendation},
 };
 use crate::{
     analytics::{KnownUser, Sessions, StreamTimes, Tastes},
@@ -19,6 +20,7 @@ use crate::{
         event_input::EventFilterInput,
         guard::forbidden,
         input::{WindowInput, page_size},
+        recommendation_input::RecommendationInput,
         scalars::{Long, TimeZone},
     },
 };
@@ -85,6 +87,24 @@ impl User {
     ) -> Result<ListeningSummary, ApiError> {
         let window = ctx.analytics().window(during.parse()?, time_zone.0);
         Ok(ListeningSummary::new(self.0.clone(), window, time_zone))
+    }
+
+    /// What they may like next, the best first; see `Query.recommendations`.
+    #[graphql(
+        complexity = "100 + input.as_ref().map_or(20, |input| input.first.clamp(0, 100) as usize) * child_complexity"
+    )]
+    async fn recommendations(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to recommend; songs if left out.")] input: Option<RecommendationInput>,
+    ) -> Result<Vec<Recommendation>, ApiError> {
+        recommendation::for_you(ctx, &self.0.id, input).await
+    }
+
+    /// What they do not want to be recommended, the first dismissed first; without what has ended.
+    #[graphql(complexity = "20 + 10 * child_complexity")]
+    async fn dismissals(&self, ctx: &Context<'_>) -> Result<Vec<Dismissal>, ApiError> {
+        recommendation::dismissals(ctx, &self.0.id).await
     }
 }
 

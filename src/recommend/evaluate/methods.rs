@@ -6,7 +6,7 @@ use std::hash::Hasher;
 use super::{Method, listeners_of};
 use crate::recommend::{
     matrix::Matrix,
-    neighbours::{Finder, LIKENESS, Likeness, Neighbour, rarity, share},
+    neighbours::{Finder, LIKENESS, Likeness, Neighbour, Space, rarity, share},
     taste,
 };
 
@@ -72,7 +72,7 @@ pub struct PlainNeighbours(Vec<Vec<Neighbour>>);
 
 impl PlainNeighbours {
     pub fn new(known: &Matrix) -> Self {
-        Self(neighbours(Likeness { shrinkage: 10.0, kept: 300 }, &known.map(|_| 1.0)))
+        Self(neighbours(Likeness { shrinkage: 10.0, kept: 300 }, known.map(|_| 1.0)))
     }
 }
 
@@ -97,7 +97,7 @@ pub struct Served {
 impl Served {
     pub fn new(known: &Matrix) -> Self {
         Self {
-            neighbours: neighbours(LIKENESS, &known.map(taste::weight)),
+            neighbours: neighbours(LIKENESS, known.map(taste::weight)),
             rarities: listeners_of(known).into_iter().map(|listeners| rarity(0.5, listeners)).collect(),
         }
     }
@@ -119,8 +119,8 @@ impl Method for Served {
     }
 }
 
-fn neighbours(likeness: Likeness, by_listener: &Matrix) -> Vec<Vec<Neighbour>> {
-    let by_item = by_listener.transposed();
-    let mut finder = Finder::new(likeness, by_listener, &by_item);
-    (0..by_item.height() as u32).map(|item| finder.nearest(item)).collect()
+fn neighbours(likeness: Likeness, by_listener: Matrix) -> Vec<Vec<Neighbour>> {
+    let space = Space::new(likeness, by_listener);
+    let mut finder = Finder::new(&space);
+    (0..space.items()).map(|item| finder.nearest(item)).collect()
 }

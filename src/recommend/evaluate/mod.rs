@@ -6,15 +6,14 @@ pub mod methods;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
 
 use super::{matrix::Matrix, neighbours::first};
 
 /// What listeners did first, and what they turned to then.
 #[derive(Debug)]
 pub struct Split {
-    /// Items of the first part, in their order: of equal scores the earlier one comes first.
-    pub items: Vec<Arc<str>>,
-    /// The first part: for each listener the items' points.
+    /// The first part: for each listener the items' points. Of equal scores the item of the lower number comes first.
     pub known: Matrix,
     /// The second part: for each listener what of it occurs in the first part at all.
     pub wanted: Vec<FxHashSet<u32>>,
@@ -60,7 +59,36 @@ impl Split {
             row.sort_unstable_by_key(|(item, _)| *item);
             known.push(row);
         }
-        Self { items, known, wanted, wanted_count }
+        Self { known, wanted, wanted_count }
+    }
+
+    /// Of items by any numbers, and of at most so many listeners who turned to anything new, spread evenly over all.
+    pub fn numbered(known: &[Vec<(u32, f32)>], turned_to: &[Vec<u32>], listeners_max: usize) -> Self {
+        let mut items: Vec<u32> = known.iter().flatten().map(|(item, _)| *item).collect();
+        items.sort_unstable();
+        items.dedup();
+        let place = |item: &u32| items.binary_search(item).ok().and_then(|place| u32::try_from(place).ok());
+        let is_known = |row: &[(u32, f32)], item: &u32| row.iter().any(|(known, _)| known == item);
+        let named: Vec<Vec<u32>> = known
+            .iter()
+            .zip(turned_to)
+            .map(|(row, turned_to)| turned_to.iter().copied().filter(|item| !is_known(row, item)).collect())
+            .collect();
+        let all = named.iter().filter(|named| !named.is_empty()).count();
+        let (mut matrix, mut wanted, mut wanted_count) = (Matrix::new(items.len()), Vec::new(), Vec::new());
+        let mut count = 0;
+        for (row, named) in known.iter().zip(&named) {
+            matrix.push(row.iter().filter_map(|(item, points)| Some((place(item)?, *points))));
+            // Every so-manieth.
+            let is_measured = !named.is_empty() && {
+                count += 1;
+                count * listeners_max / all.max(listeners_max) > (count - 1) * listeners_max / all.max(listeners_max)
+            };
+            let named = if is_measured { &named[..] } else { &[] };
+            wanted.push(named.iter().filter_map(place).collect());
+            wanted_count.push(named.len());
+        }
+        Self { known: matrix, wanted, wanted_count }
     }
 }
 
@@ -73,9 +101,9 @@ pub trait Method {
 }
 
 /// How well a method did. All are means over the listeners who turned to anything.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
-    pub method: &'static str,
+    pub method: String,
     /// What was found of what they turned to, in the first 20.
     pub recall_20: f64,
     /// What the first 10 and 100 gain, discounted by place, of the most that they could.
@@ -115,7 +143,7 @@ const DEPTH: usize = 100;
 pub fn measure(split: &Split, method: &mut dyn Method) -> Quality {
     let listeners_of = listeners_of(&split.known);
     let listeners = split.known.height();
-    let mut scores = vec![0.0; split.items.len()];
+    let mut scores = vec![0.0; split.known.width()];
     let mut shown: FxHashSet<u32> = FxHashSet::default();
     let (mut recall, mut ndcg_10, mut ndcg_100, mut novelty, mut count) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for listener in 0..listeners as u32 {
@@ -145,12 +173,12 @@ pub fn measure(split: &Split, method: &mut dyn Method) -> Quality {
     let is_shared = |item: &&u32| listeners_of[**item as usize] >= 2;
     let shared = listeners_of.iter().filter(|listeners| **listeners >= 2).count();
     Quality {
-        method: method.name(),
+        method: method.name().to_owned(),
         recall_20: recall / count,
         ndcg_10: ndcg_10 / count,
         ndcg_100: ndcg_100 / count,
-        coverage_10: shown.iter().filter(is_shared).count() as f64 / shared as f64,
-        catalogue_10: shown.len() as f64 / split.items.len() as f64,
+        coverage_10: shown.iter().filter(is_shared).count() as f64 / shared.max(1) as f64,
+        catalogue_10: shown.len() as f64 / split.known.width() as f64,
         novelty_10: novelty / count,
     }
 }
@@ -200,7 +228,7 @@ mod tests {
         // a turns to the item that is shown first and to one that nobody can find; b to the one shown second.
         let second = rows(&[("a", "10"), ("a", "77"), ("a", "2"), ("b", "1"), ("nobody", "1")]);
         let split = Split::new(&first, &second);
-        assert_eq!(split.items.iter().map(|item| &**item).collect::<Vec<_>>(), ["1", "2", "9", "10"]);
+        assert_eq!(split.known.width(), 4);
         assert_eq!(split.wanted_count, [2, 1, 0]);
         let quality = measure(&split, &mut Backwards);
         let second_place = 1.0 / 3_f64.log2();
@@ -212,5 +240,12 @@ mod tests {
         close(quality.coverage_10, 0.0);
         close(quality.catalogue_10, 0.75);
         close(quality.novelty_10, 3_f64.log2());
+    }
+
+    #[test]
+    fn what_nobody_shares_covers_nothing() {
+        let split = Split::new(&rows(&[("a", "1"), ("b", "2")]), &rows(&[("a", "2")]));
+        let quality = measure(&split, &mut Backwards);
+        assert_eq!((quality.recall_20, quality.coverage_10), (1.0, 0.0));
     }
 }

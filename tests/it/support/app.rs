@@ -61,6 +61,7 @@ pub struct CoreHandles {
     pub analytics: backbeat::analytics::Analytics,
     pub charts: backbeat::charts::Charts,
     pub keeper: backbeat::keeping::Keeper,
+    pub recommender: backbeat::recommend::Recommender,
     pub open_audience: Arc<backbeat::audience::open::OpenAudience>,
     pub clock: SharedClock,
     /// The same clock, where it moves only when it is told to.
@@ -128,6 +129,7 @@ impl App {
             analytics: core.analytics.clone(),
             charts: core.charts.clone(),
             keeper: core.keeper.clone(),
+            recommender: core.recommender.clone(),
             open_audience: core.open_audience.clone(),
             clock,
             manual_clock,
