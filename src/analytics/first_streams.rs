@@ -5,7 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 use roaring::RoaringBitmap;
 use rustc_hash::FxHashMap;
 
-use super::{Analytics, Who, listening::PLAYED, trails::Walk};
+use super::{
+    Analytics, Who,
+    listening::PLAYED,
+    trails::{EVER, Walk},
+};
 use crate::{
     audience::{fact::Texts, trail::Step},
     db::{
@@ -168,5 +172,5 @@ const MOMENTS_AT_ONCE: usize = 1_024;
 
 fn all_plays_of(people: &RoaringBitmap) -> Walk {
     let event_types = Some(vec![PLAYED.to_owned()]);
-    Walk { during: i64::MIN / 2..i64::MAX / 2, event_types, users: Some(people.clone()), with_several: false }
+    Walk { during: EVER, event_types, users: Some(people.clone()), with_several: false }
 }

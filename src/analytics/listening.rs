@@ -10,7 +10,10 @@ use chrono::{Duration, NaiveDate, Timelike};
 use chrono_tz::Tz;
 use roaring::RoaringBitmap;
 
-use super::{Analytics, trails::Walk};
+use super::{
+    Analytics,
+    trails::{EVER, Walk},
+};
 use crate::{
     audience::trail::Step,
     db::{
@@ -29,8 +32,6 @@ use crate::{
 };
 
 pub(super) const PLAYED: &str = "track.played";
-/// Before and after everything that happens, with room for any stretch of time on either side.
-const EVER: Range<i64> = i64::MIN / 2..i64::MAX / 2;
 
 /// Somebody with a number.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -47,7 +47,7 @@ pub use ranking::{PAGES_DEPTH, Place, PlaceKey, PositionKey, RankedEntity, Ranki
 pub use releases::{RELEASE_DAYS_MAX, ReleaseCurve, ReleaseQuestion, Releases};
 pub use retention::{Cohort, RetentionQuestion};
 pub use sessions::{SESSION_GAP_MS, Sessions};
-pub use trails::Walk;
+pub use trails::{EVER, Walk};
 pub use trending::{TRENDING_MAX, Trending, TrendingQuestion};
 
 use crate::{

@@ -24,6 +24,9 @@ use crate::{
     domain::window::{DAY_MS, Grain, Window},
 };
 
+/// Before and after everything that happens, with room for any stretch of time on either side.
+pub const EVER: Range<i64> = i64::MIN / 2..i64::MAX / 2;
+
 /// Which steps are looked at.
 #[derive(Debug, Clone, Default)]
 pub struct Walk {

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::{Recommender, taste::Deeds, taste::KINDS, taste::Taste};
 use crate::{
-    analytics::Walk,
+    analytics::{EVER, Walk},
     audience::{fact::Texts, trail::Step},
     db::{
         DbError,
@@ -22,8 +22,6 @@ use crate::{
     },
 };
 
-/// Before and after everything that happens.
-const EVER: std::ops::Range<i64> = i64::MIN / 2..i64::MAX / 2;
 /// Rows that are read at once.
 const ROWS_AT_ONCE: u32 = 20_000;
 /// What is kept of a listener of each kind: of whoever took to more, what they took to most.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    ops::Range,
     sync::Arc,
 };
 
@@ -12,7 +11,7 @@ use super::{
     taste::{Deeds, Taste, recency, strengths},
 };
 use crate::{
-    analytics::{KnownUser, Walk},
+    analytics::{EVER, KnownUser, Walk},
     db::{DbError, queries::recommendations},
     domain::{
         counting::{Action, action_of},
@@ -21,7 +20,6 @@ use crate::{
     },
 };
 
-const EVER: Range<i64> = i64::MIN / 2..i64::MAX / 2;
 /// Of a listener's history so much tells what they may like next: what is strongest.
 const TELLING_MAX: usize = 200;
 
