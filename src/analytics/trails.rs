@@ -169,11 +169,10 @@ impl Steps<'_> {
 
     fn add_open(&mut self, segments: &[Arc<Segment>]) {
         for segment in segments {
-            let numbers = self.numbers(&segment.texts, &segment.texts);
+            let mut numbers = self.numbers(&segment.texts, &segment.texts);
             for step in segment.steps() {
-                let is_of_type = numbers.is_of_type(step.event_type);
-                if is_of_type && self.is_asked(&step) {
-                    let translated = numbers.translated(step);
+                if self.is_asked(&step) && numbers.is_of_type(step.event_type) {
+                    let translated = numbers.translated(step, &mut self.texts, &mut self.names);
                     let block = self.open.entry(step.block_day().1).or_default();
                     block.push((segment.clone(), translated));
                 }
@@ -197,30 +196,23 @@ impl Steps<'_> {
 
     fn add_part(&mut self, row: &PartRow) -> Result<(), DbError> {
         let part = merge::read_trail(row, self.asked.users.as_ref())?;
-        let numbers = self.numbers(&part.texts, &part.names);
+        let mut numbers = self.numbers(&part.texts, &part.names);
         for step in part.steps {
-            if numbers.is_of_type(step.event_type) && self.is_asked(&step) {
-                self.found.push(numbers.translated(step));
+            if self.is_asked(&step) && numbers.is_of_type(step.event_type) {
+                self.found.push(numbers.translated(step, &mut self.texts, &mut self.names));
             }
         }
         Ok(())
     }
 
-    /// Our numbers of somebody's texts and names.
-    fn numbers(&mut self, theirs: &Texts, their_names: &Texts) -> Numbers {
-        let of_types = self.asked.event_types.as_ref().map(|_| vec![false]);
-        let mut numbers = Numbers { all: vec![0], names: Vec::new(), of_types };
-        if self.with_objects {
-            numbers.names.push(0);
-            numbers.names.extend(their_names.list().iter().map(|name| self.names.number(Some(name))));
-        }
-        for text in theirs.list() {
-            numbers.all.push(self.texts.number(Some(text)));
-            if let (Some(of_types), Some(asked)) = (&mut numbers.of_types, &self.asked.event_types) {
-                of_types.push(asked.iter().any(|name| **name == **text));
-            }
-        }
-        numbers
+    fn numbers<'a>(&self, texts: &'a Texts, names: &'a Texts) -> Numbers<'a> {
+        let is_asked = |text: &Arc<str>, asked: &[String]| asked.iter().any(|name| **name == **text);
+        let of_types =
+            self.asked.event_types.as_ref().map(|asked| {
+                std::iter::once(false).chain(texts.list().iter().map(|text| is_asked(text, asked))).collect()
+            });
+        let names = self.with_objects.then(|| Translation::of(names));
+        Numbers { texts: Translation::of(texts), names, of_types }
     }
 
     fn show(&mut self, see: &mut impl FnMut(&[Step], &Texts, &Texts)) {
@@ -236,18 +228,39 @@ impl Steps<'_> {
     }
 }
 
-struct Numbers {
-    all: Vec<u32>,
-    /// Empty where objects are not asked for.
-    names: Vec<u32>,
-    /// Which of them are types that are asked for; `None` where all are.
+/// Our numbers of somebody's texts and names.
+struct Numbers<'a> {
+    texts: Translation<'a>,
+    /// `None` where objects are not asked for.
+    names: Option<Translation<'a>>,
+    /// Which texts are types that are asked for; `None` where all are.
     of_types: Option<Vec<bool>>,
 }
 
-impl Numbers {
-    fn translated(&self, step: Step) -> Step {
-        let object = step.object.translated(|number| self.names.get(number as usize).copied().unwrap_or(0));
-        Step { object, ..step.translated(|number| self.all.get(number as usize).copied().unwrap_or(0)) }
+/// Our numbers of somebody's, each found when it is first met: of a segment's thousands of texts one user has few.
+struct Translation<'a> {
+    theirs: &'a Texts,
+    found: Vec<Option<u32>>,
+}
+
+impl<'a> Translation<'a> {
+    fn of(theirs: &'a Texts) -> Self {
+        Self { theirs, found: vec![None; theirs.list().len() + 1] }
+    }
+
+    fn number(&mut self, number: u32, ours: &mut Texts) -> u32 {
+        let Some(text) = self.theirs.text(number) else { return 0 };
+        *self.found[number as usize].get_or_insert_with(|| ours.number(Some(text)))
+    }
+}
+
+impl Numbers<'_> {
+    fn translated(&mut self, step: Step, texts: &mut Texts, names: &mut Texts) -> Step {
+        let object = step.object.translated(|number| match &mut self.names {
+            Some(theirs) => theirs.number(number, names),
+            None => 0,
+        });
+        Step { object, ..step.translated(|number| self.texts.number(number, texts)) }
     }
 
     fn is_of_type(&self, event_type: u32) -> bool {

@@ -94,13 +94,6 @@ struct Run<'a, F> {
     on_progress: F,
 }
 
-/// What is written of one listener, and of each kind what of it tells what is like what.
-struct Gathered {
-    items: Items,
-    rows: Vec<TasteRow>,
-    told: [Matrix; KINDS],
-}
-
 /// What is different from the last run.
 struct Changed {
     /// By item.
@@ -117,7 +110,7 @@ impl<F: Fn(Progress)> Run<'_, F> {
         let is_whole = self.order.is_whole || !last.as_ref().is_some_and(is_of_use);
         let before_ms = Grain::Day.bucket_of(self.began_at_ms);
         self.tell("reading what listeners did", 0, 0);
-        let Gathered { items, rows, told } = self.gather(before_ms).await?;
+        let (items, rows) = self.gather(before_ms).await?;
         let changed = self.compare(&items, &rows, is_whole).await?;
         let run = RunRow {
             method: METHOD,
@@ -128,10 +121,10 @@ impl<F: Fn(Progress)> Run<'_, F> {
         };
         self.begin_run(&items, &run).await?;
         let mut renewed_items = 0;
-        for (kind, by_listener) in told.into_iter().enumerate() {
+        for kind in 0..KINDS {
             let is_of_kind = |item: &u32| place_of(items.list()[*item as usize].kind) == kind;
             let of_kind: Vec<u32> = (0..items.list().len() as u32).filter(is_of_kind).collect();
-            let space = Arc::new(Space::new(LIKENESS, by_listener));
+            let space = Arc::new(Space::new(LIKENESS, by_listener(&rows, kind, items.list().len())?));
             let due = self.due(&space, &of_kind, &changed.items).await?;
             self.put_neighbours(&space, &due).await?;
             renewed_items += due.len();
@@ -161,18 +154,15 @@ impl<F: Fn(Progress)> Run<'_, F> {
         Ok(txn)
     }
 
-    async fn gather(&self, before_ms: i64) -> Result<Gathered, DbError> {
+    /// All items, and what is written of each listener.
+    async fn gather(&self, before_ms: i64) -> Result<(Items, Vec<TasteRow>), DbError> {
         let mut rows = Vec::new();
-        let mut told: [Matrix; KINDS] = std::array::from_fn(|_| Matrix::new(0));
         let see = |Listened { listener, settled, recent }: Listened| {
-            rows.push(TasteRow { listener, before_ms, settled: settled.write(), recent: recent.write() });
-            let mut all = settled;
-            all.absorb(&recent);
-            told.iter_mut().enumerate().for_each(|(kind, told)| told.push(telling(&all, kind)));
+            let (settled, recent) = (settled.write(), recent.write());
+            rows.push(TasteRow { listener, before_ms, settled: settled.into(), recent: recent.into() });
         };
         let items = self.recommender.gather(before_ms, see).await?;
-        let told = told.map(|told| told.finished(items.list().len()));
-        Ok(Gathered { items, rows, told })
+        Ok((items, rows))
     }
 
     /// Compares with what the last run stored.
@@ -190,8 +180,8 @@ impl<F: Fn(Progress)> Run<'_, F> {
                 if is_whole || is_same {
                     continue;
                 }
-                let before = known.map(taste).transpose()?.unwrap_or_default();
-                let now = taste(row)?;
+                let before = known.map(|row| taste(row, None)).transpose()?.unwrap_or_default();
+                let now = taste(row, None)?;
                 for kind in 0..KINDS {
                     let (before, now) = (telling(&before, kind), telling(&now, kind));
                     differing(&before, &now, |item| changed.items[item as usize] = true);
@@ -284,12 +274,22 @@ impl<F: Fn(Progress)> Run<'_, F> {
     }
 }
 
-/// All that a row says.
-fn taste(row: &TasteRow) -> Result<Taste, DbError> {
-    let read = |bytes| Taste::read(bytes, None).map_err(|_| DbError::Corrupt("a taste"));
+/// All that a row says of every kind, or of one alone.
+fn taste(row: &TasteRow, only: Option<usize>) -> Result<Taste, DbError> {
+    let read = |bytes| Taste::read(bytes, only).map_err(|_| DbError::Corrupt("a taste"));
     let mut all = read(&row.settled)?;
     all.absorb(&read(&row.recent)?);
     Ok(all)
+}
+
+/// What of a kind tells what is like what, a row for each listener. Read from what is written, a kind at a time: that is
+/// a fraction of the memory.
+fn by_listener(rows: &[TasteRow], kind: usize, items: usize) -> Result<Matrix, DbError> {
+    let mut by_listener = Matrix::new(items);
+    for row in rows {
+        by_listener.push(telling(&taste(row, Some(kind))?, kind));
+    }
+    Ok(by_listener)
 }
 
 /// What of a taste tells what is like what, by item.

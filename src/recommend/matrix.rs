@@ -16,14 +16,6 @@ impl Matrix {
         Self { starts: vec![0], columns: Vec::new(), weights: Vec::new(), width }
     }
 
-    /// The same with so many columns, and no memory for more rows.
-    pub fn finished(mut self, width: usize) -> Self {
-        self.starts.shrink_to_fit();
-        self.columns.shrink_to_fit();
-        self.weights.shrink_to_fit();
-        Self { width, ..self }
-    }
-
     /// Appends a row; its columns are below the width, each there once.
     pub fn push(&mut self, row: impl IntoIterator<Item = (u32, f32)>) {
         for (column, weight) in row {

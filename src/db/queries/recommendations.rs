@@ -108,8 +108,8 @@ pub struct TasteRow {
     pub listener: u32,
     /// What happened before this UTC day is in `settled`, what happened later in `recent`, as far as it was known.
     pub before_ms: i64,
-    pub settled: Vec<u8>,
-    pub recent: Vec<u8>,
+    pub settled: Box<[u8]>,
+    pub recent: Box<[u8]>,
 }
 
 static PUT_TASTES: LazyLock<BulkInsert> = LazyLock::new(|| {
@@ -141,8 +141,8 @@ pub async fn list_tastes<C: ConnectionTrait>(conn: &C, listeners: &[u32]) -> Res
             rows.push(TasteRow {
                 listener: listener.parse().map_err(|_| DbError::Corrupt("a listener is not a number"))?,
                 before_ms: row.try_get_by_index(1)?,
-                settled: row.try_get_by_index(2)?,
-                recent: row.try_get_by_index(3)?,
+                settled: row.try_get_by_index::<Vec<u8>>(2)?.into(),
+                recent: row.try_get_by_index::<Vec<u8>>(3)?.into(),
             });
         }
     }
