@@ -37,6 +37,7 @@ use crate::{
 /// served with other methods; EASE is left out past 10,000 items.
 ///
 ///   backbeat job run recommend-evaluate --of artist --split 2026-11-01
+///
 ///   backbeat job run recommend-evaluate --train first.csv --test then.csv
 #[derive(Debug, Args)]
 pub struct EvaluateArguments {
@@ -68,7 +69,10 @@ pub fn run(
 async fn of_platform(settings: Settings, arguments: &EvaluateArguments) -> Result<ExitCode, Failure> {
     let of = EntityKind::ALL.into_iter().find(|kind| kind.word() == arguments.of).expect("clap knows the words");
     let core = Core::start(CoreSettings::of(&settings, Arc::new(SystemClock))).await?;
-    let (oldest_ms, newest_ms) = (core.watermark.oldest_ms().unwrap_or(0), core.watermark.newest_ms().unwrap_or(0));
+    let (Some(oldest_ms), Some(newest_ms)) = (core.watermark.oldest_ms(), core.watermark.newest_ms()) else {
+        core.stop().await?;
+        return Err(Failure("there are no events in the database that DATABASE_URL names".to_owned()));
+    };
     let last_fifth = Grain::Day.bucket_of(newest_ms - (newest_ms - oldest_ms) / 5);
     let split_ms = arguments.split.map_or(last_fifth, midnight);
     println!("{}s, what happened before {} foretells the rest", of.word(), date_of(split_ms));
@@ -77,7 +81,7 @@ async fn of_platform(settings: Settings, arguments: &EvaluateArguments) -> Resul
         core.recommender.measure(QualityOrder { of, split_ms }, |quality| println!("{}", line(quality))).await;
     core.stop().await?;
     let Some(measured) = measured? else {
-        return Err(Failure("nobody turned to anything new from that day on".to_owned()));
+        return Err(Failure("nobody turned to anything new from that day on; choose an earlier --split".to_owned()));
     };
     println!("{} listeners who turned to something new, {} items", measured.listeners, measured.items);
     Ok(ExitCode::SUCCESS)
@@ -115,7 +119,9 @@ fn rows(path: &Path) -> Result<Vec<Row>, Failure> {
     let is_packed = path.extension().is_some_and(|extension| extension == "gz");
     let reader: Box<dyn Read> = if is_packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     let mut rows = Vec::new();
-    for (line, record) in (2..).zip(csv::Reader::from_reader(io::BufReader::new(reader)).into_records()) {
+    for (line, record) in
+        (2..).zip(csv::ReaderBuilder::new().flexible(true).from_reader(io::BufReader::new(reader)).into_records())
+    {
         let record = record.map_err(|error| wrong(error.to_string()))?;
         let (Some(listener), Some(item)) = (record.get(0), record.get(1)) else {
             return Err(wrong(format!("line {line} needs a listener and an item")));

@@ -15,9 +15,11 @@ use crate::{
     domain::{
         chart::Cadence,
         clock::{Clock, SystemClock},
+        entity::EntityKind,
+        window::DAY_MS,
     },
     ingest::{Decoded, Ingest, decode},
-    recommend::RunOrder,
+    recommend::{QualityOrder, RunOrder},
     telemetry,
 };
 
@@ -144,6 +146,8 @@ async fn fill(core: &Core, now_ms: i64) -> Result<(), Failure> {
     }
     core.charts.look().await?;
     core.recommender.run(RunOrder { is_whole: true, threads: NonZero::<usize>::MIN }, |_| {}).await?;
+    let split_ms = now_ms - i64::from(HISTORY_DAYS) * DAY_MS / 5;
+    core.recommender.measure(QualityOrder { of: EntityKind::Song, split_ms }, |_| {}).await?;
     Ok(())
 }
 

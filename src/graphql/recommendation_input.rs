@@ -32,7 +32,7 @@ pub struct RecommendationInput {
     /// How many, 1 to 100.
     #[graphql(default = 20)]
     pub first: i32,
-    /// Only what has one of these genres, at most 20; playlists have none.
+    /// Only what has one of these genres, written as the catalogue writes them, at most 20; playlists have none.
     pub genres: Option<Vec<String>>,
     /// Whether what the listener listened to already, or said anything about, is left out.
     #[graphql(default = true)]
@@ -74,8 +74,8 @@ impl RecommendationInput {
 /// A playlist to be made, or to be continued.
 #[derive(Debug, Clone, InputObject)]
 pub struct AssistedPlaylistInput {
-    /// What it is made from, 1 to 100 ids of songs, artists, albums and playlists; a playlist is continued: what is in it
-    /// is not in the answer.
+    /// What it is made from, 1 to 100 ids of songs, artists, albums and playlists. Songs among the seeds, on albums and in
+    /// playlists are not in the answer, which continues them; an artist's may be.
     pub seeds: Vec<ID>,
     /// What all seeds are; if left out, each is the first of a song, an artist, an album and a playlist that the catalogue
     /// knows under its id.
@@ -89,12 +89,14 @@ pub struct AssistedPlaylistInput {
     /// From 0, what many listen to, to 1, what few do.
     #[graphql(default = 0.5)]
     pub discovery: f64,
-    /// Ids of songs, albums and artists to be left out, of these everything that is theirs; at most 1,000.
+    /// Ids of songs, albums and artists to be left out, of albums and artists everything on them or theirs; at most 1,000.
+    /// Unknown ones leave nothing out.
     pub exclude: Option<Vec<ID>>,
     /// The listener it is for, whose dismissals are respected: the one who asks, with a listener's token. Others are for
     /// admins.
     pub user_id: Option<ID>,
-    /// Which part the listener knows already, 0 to 1, as far as there are as many of both; if left out, as it comes.
+    /// Which part the listener knows already: 0 nothing, 1 everything, between as far as there are enough of both; if left
+    /// out, as it comes.
     pub known_share: Option<f64>,
     /// How long it may be altogether, in milliseconds; songs of which nobody said how long they are stay out then.
     pub max_duration_ms: Option<Long>,
@@ -144,7 +146,7 @@ impl AssistedPlaylistInput {
 /// What a listener does not want to be recommended.
 #[derive(Debug, Clone, InputObject)]
 pub struct DismissalInput {
-    /// What: a song, an album, a playlist; or an artist, with everything that is theirs.
+    /// What: a song, a playlist; an album, with its songs; or an artist, with everything that is theirs.
     pub entity: EntityRef,
     /// Who: the listener who asks, if left out. Others are for admins.
     pub user_id: Option<ID>,

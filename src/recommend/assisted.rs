@@ -11,7 +11,7 @@ use super::{
     Failed, Recommendation, Recommender,
     for_you::likeliest_genres,
     history::{History, Telling},
-    pick::{Looked, Picker, Rules, owners},
+    pick::{Looked, Mix, Picker, Refusal, Rules, owners},
     popular::Popular,
 };
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
         queries::{catalogue, recommendations},
     },
     domain::{
+        catalogue::CatalogueEntry,
         counting::Counter,
         entity::{EntityKind, EntityRef},
         measure::Metric,
@@ -62,12 +63,12 @@ pub struct AssistedPlaylist {
 
 /// Songs that say what goes with the seeds.
 #[derive(Default)]
-struct Seeded {
-    telling: Vec<Telling>,
+pub struct Seeded {
+    pub telling: Vec<Telling>,
     /// Which seed each stands for.
-    stand_for: HashMap<u32, EntityRef>,
+    pub stand_for: HashMap<u32, CatalogueEntry>,
     /// What is in the playlist already.
-    songs: HashSet<EntityRef>,
+    pub songs: HashSet<EntityRef>,
 }
 
 impl Recommender {
@@ -95,9 +96,10 @@ impl Recommender {
         Ok((seeds, unknown))
     }
 
-    /// Songs that go with the seeds.
+    /// Songs that go with the seeds. What fewer people have in common with them than are ever told tells nothing: whoever asks
+    /// need not be anybody of them.
     pub async fn assist(&self, order: &AssistedOrder) -> Result<AssistedPlaylist, Failed> {
-        let Seeded { telling, stand_for, songs } = self.seeded(&order.seeds).await?;
+        let Seeded { telling, stand_for, songs } = self.seeded(&order.seeds, false).await?;
         let user = match &order.user_id {
             Some(user_id) => self.analytics.find_user(user_id).await?,
             None => None,
@@ -115,30 +117,24 @@ impl Recommender {
             let kinds = [EntityKind::Song, EntityKind::Album, EntityKind::Artist];
             kinds.map(|kind| merges.canonical(&EntityRef { kind, id: id.clone() }))
         };
-        let known_max = order.known_share.map(|share| (share * order.length as f64).round() as usize);
-        let mut told = self.told(telling, order.discovery).await?;
-        told.stand_for = stand_for;
+        let few = u32::try_from(self.analytics.shown_people_min()).unwrap_or(u32::MAX);
+        let told = self.told(telling, order.discovery, few).await?;
         let mut picker = Picker::new(Rules {
             dismissed,
             excluded: songs.into_iter().chain(order.excluded_ids.iter().flat_map(of_any_kind)).collect(),
             per_artist_max: Some(order.per_artist_max),
             duration_max_ms: order.duration_max_ms,
-            known_max,
-            unknown_max: known_max.map(|known| order.length - known),
             ..Rules::default()
         });
-        let is_known = |item| history.has(item);
-        let mut looked = Looked::default();
-        let mut taken = self.take(&told, &mut looked, &mut picker, is_known, order.length).await?;
-        if taken.len() < order.length && known_max.is_some() {
-            // Too few that are known, or that are not: then the others.
-            (picker.rules.known_max, picker.rules.unknown_max) = (None, None);
-            picker.refused = Default::default();
-            let missing = order.length - taken.len();
-            taken.extend(self.take(&told, &mut looked, &mut picker, is_known, missing).await?);
-        }
-        let mut songs = self.explained(&told, &looked, &taken);
-        if songs.len() < order.length {
+        let mut looked = Looked::naming(stand_for);
+        let mix = Mix { known_share: order.known_share, is_known: |item| history.has(item) };
+        let taken = self.take(&told, &mut looked, &mut picker, mix, order.length).await?;
+        let mut songs = self.explained(&told, &looked, &picker, &taken);
+        // What is popular may be known or not; where that is all or nothing, it has to be right.
+        if songs.len() < order.length && order.known_share != Some(1.0) {
+            if order.known_share == Some(0.0) {
+                picker.rules.known.extend(self.known(&history).await?);
+            }
             let entries = self.catalogue_entries(&order.seeds).await?;
             let popular = Popular { of: EntityKind::Song, genres: likeliest_genres(entries.iter()), country: None };
             self.fill_up(&popular, &mut looked, &mut picker, &mut songs, order.length).await?;
@@ -147,10 +143,11 @@ impl Recommender {
         Ok(AssistedPlaylist { songs: arranged(songs), duration_ms: picker.duration_ms, shortfall })
     }
 
-    async fn seeded(&self, seeds: &[EntityRef]) -> Result<Seeded, Failed> {
+    /// Songs that stand for some things; whether somebody said that they like these.
+    pub(super) async fn seeded(&self, seeds: &[EntityRef], is_said: bool) -> Result<Seeded, Failed> {
         let mut seeded = Seeded::default();
-        let mut strengths: HashMap<EntityRef, (f32, EntityRef)> = HashMap::new();
-        for seed in seeds {
+        let mut strengths: HashMap<EntityRef, (f32, CatalogueEntry)> = HashMap::new();
+        for (seed, entry) in seeds.iter().zip(self.catalogue_entries(seeds).await?) {
             let songs = self.songs_of(seed).await?;
             if seed.kind != EntityKind::Artist {
                 seeded.songs.extend(songs.iter().cloned());
@@ -158,15 +155,15 @@ impl Recommender {
             // A seed says as much as another, however many songs it has.
             let strength = 1.0 / songs.len().max(1) as f32;
             for song in songs {
-                strengths.entry(song).or_insert_with(|| (0.0, seed.clone())).0 += strength;
+                strengths.entry(song).or_insert_with(|| (0.0, entry.clone())).0 += strength;
             }
         }
         let songs: Vec<EntityRef> = strengths.keys().cloned().collect();
         let numbers = recommendations::list_item_numbers(self.database.reader(), &songs).await?;
         for (song, number) in numbers {
-            let (strength, seed) = &strengths[&song];
-            seeded.telling.push(Telling { item: number, strength: *strength, is_said: false });
-            seeded.stand_for.insert(number, seed.clone());
+            let (strength, entry) = &strengths[&song];
+            seeded.telling.push(Telling { item: number, strength: *strength, is_said });
+            seeded.stand_for.insert(number, entry.clone());
         }
         seeded.telling.sort_unstable_by_key(|telling| telling.item);
         Ok(seeded)
@@ -200,18 +197,18 @@ impl Recommender {
 
 /// Why there are fewer songs than asked for.
 fn shortfall(picker: &Picker, count: usize, length: usize) -> String {
-    let refused = &picker.refused;
     let reasons = [
-        (refused.excluded, "are in the seeds or excluded"),
-        (refused.dismissed, "were dismissed"),
-        (refused.of_full_artists, "are past maxPerArtist"),
-        (refused.too_long, "do not fit into maxDurationMs, or nobody said how long they are"),
+        (Refusal::Excluded, "in the seeds or in exclude"),
+        (Refusal::Known, "known already"),
+        (Refusal::Dismissed, "dismissed"),
+        (Refusal::ArtistIsFull, "past maxPerArtist"),
+        (Refusal::TooLong, "too long for maxDurationMs"),
+        (Refusal::OfUnknownLength, "of unknown length, which maxDurationMs keeps out"),
     ];
-    let reasons: Vec<String> =
-        reasons.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} {why}")).collect();
-    let why =
-        if reasons.is_empty() { "nothing more is known that goes with them".to_owned() } else { reasons.join(", ") };
-    format!("{count} of {length} songs: of the others that go with the seeds, or are popular, {why}")
+    let counted = reasons.iter().map(|(refusal, why)| (picker.refused(*refusal), why)).filter(|(count, _)| *count > 0);
+    let counted: Vec<String> = counted.map(|(count, why)| format!("{count} {why}")).collect();
+    let kept_out = if counted.is_empty() { String::new() } else { format!("; kept out: {}", counted.join(", ")) };
+    format!("{count} of {length} songs: no more are known to go with the seeds, or popular{kept_out}")
 }
 
 /// The best first, but no two of one artist in a row where that can be avoided.

@@ -1,33 +1,32 @@
 //! What a listener does not want to be told.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
-use super::{Recommender, pick::owners};
+use super::{Recommender, pick::leads_to};
 pub use crate::db::queries::dismissals::Dismissal;
 use crate::{
     db::{DbError, queries::dismissals},
-    domain::{
-        catalogue::CatalogueEntry,
-        entity::{EntityKind, EntityRef},
-    },
+    domain::{catalogue::CatalogueEntry, entity::EntityRef},
 };
 
 /// What is in force of somebody's dismissals, by what each is read as.
 #[derive(Debug, Clone, Default)]
-pub struct Dismissed {
-    entities: HashSet<EntityRef>,
-    artists: HashSet<Arc<str>>,
-}
+pub struct Dismissed(HashSet<EntityRef>);
 
 impl Dismissed {
-    /// Whether it, or any of its artists, was dismissed.
+    /// Whether it, its album, or any of its artists was dismissed.
     pub fn has(&self, entry: &CatalogueEntry) -> bool {
-        self.entities.contains(&entry.entity) || owners(entry).any(|artist| self.artists.contains(artist))
+        !self.0.is_empty() && leads_to(entry).any(|entity| self.0.contains(&entity))
+    }
+
+    /// What was dismissed itself.
+    pub fn entities(&self) -> Vec<EntityRef> {
+        self.0.iter().cloned().collect()
     }
 }
 
 impl Recommender {
-    /// Notes that somebody does not want to be recommended something, of an artist anything that is theirs.
+    /// Notes that somebody does not want to be recommended something, of an artist or an album anything that is theirs or on it.
     pub async fn dismiss(
         &self,
         user_id: &str,
@@ -53,14 +52,8 @@ impl Recommender {
     }
 
     pub(super) async fn dismissed(&self, user_id: &str) -> Result<Dismissed, DbError> {
-        let mut dismissed = Dismissed::default();
-        for Dismissal { entity, .. } in self.dismissals(user_id).await? {
-            let entity = self.analytics.merges().canonical(&entity);
-            if entity.kind == EntityKind::Artist {
-                dismissed.artists.insert(entity.id.clone());
-            }
-            dismissed.entities.insert(entity);
-        }
-        Ok(dismissed)
+        let merges = self.analytics.merges();
+        let dismissals = self.dismissals(user_id).await?;
+        Ok(Dismissed(dismissals.iter().map(|dismissal| merges.canonical(&dismissal.entity)).collect()))
     }
 }

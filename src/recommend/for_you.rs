@@ -1,17 +1,21 @@
 //! What a listener may like next.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Failed, Recommendation, Recommender,
+    assisted::Seeded,
     history::History,
-    pick::{Looked, Picker, Rules},
+    pick::{Looked, Mix, Picker, Rules},
     popular::{GENRES_MAX, Popular},
 };
 use crate::{
     analytics::KnownUser,
-    db::DbError,
-    domain::{catalogue::CatalogueEntry, entity::EntityKind},
+    db::{DbError, queries::recommendations},
+    domain::{
+        catalogue::CatalogueEntry,
+        entity::{EntityKind, EntityRef},
+    },
 };
 
 /// What is asked for.
@@ -28,6 +32,8 @@ pub struct ForYou {
     pub per_artist_max: usize,
 }
 
+/// So many artists, albums and playlists each stand for the songs of whom no song is known.
+const SEEDS_MAX: usize = 5;
 /// So much of a history says which genres a listener likes.
 const GENRES_FROM: usize = 20;
 
@@ -45,53 +51,93 @@ impl Recommender {
         let (history, dismissed) = tokio::try_join!(history, self.dismissed(user_id))?;
         let mut picker = Picker::new(Rules {
             genres: asked.genres.clone(),
-            dismissed,
-            excluded: if asked.excludes_known { history.others.clone() } else { Default::default() },
+            known: if asked.excludes_known { history.others.clone() } else { Default::default() },
             per_artist_max: (asked.of != EntityKind::Artist).then_some(asked.per_artist_max),
+            dismissed,
             ..Rules::default()
         });
-        let telling = history.telling(self.clock.now_ms());
-        let mut told = self.told(telling, asked.discovery).await?;
+        let Seeded { mut telling, stand_for, .. } = match &user {
+            Some(user) => self.telling(user, &history, asked.of).await?,
+            None => Seeded::default(),
+        };
+        // What is not to be recommended recommends nothing either.
+        let refused = picker.rules.dismissed.entities();
+        let refused = recommendations::list_item_numbers(self.database.reader(), &refused).await?;
+        telling.retain(|telling| !refused.values().any(|item| *item == telling.item));
+        let strongest: Vec<u32> = telling.iter().take(GENRES_FROM).map(|telling| telling.item).collect();
+        let mut told = self.told(telling, asked.discovery, 1).await?;
         if asked.excludes_known {
             told.candidates.retain(|candidate| !history.has(candidate.item));
         }
-        let mut looked = Looked::default();
-        let taken = self.take(&told, &mut looked, &mut picker, |item| history.has(item), asked.first).await?;
-        let mut recommended = self.explained(&told, &looked, &taken);
+        let mut looked = Looked::naming(stand_for);
+        let mix = Mix { known_share: None, is_known: |_| false };
+        let taken = self.take(&told, &mut looked, &mut picker, mix, asked.first).await?;
+        let mut recommended = self.explained(&told, &looked, &picker, &taken);
         if recommended.len() < asked.first {
-            let popular = self.popular_for(user.as_ref(), &history, asked).await?;
+            let popular = self.popular_for(user.as_ref(), &strongest, &history, asked).await?;
             if asked.excludes_known {
-                let known: Vec<u32> = history.items.iter().map(|(item, _)| *item).collect();
-                picker.rules.excluded.extend(self.entities_of(&known).await?.into_values());
+                picker.rules.known.extend(self.known(&history).await?);
             }
             self.fill_up(&popular, &mut looked, &mut picker, &mut recommended, asked.first).await?;
         }
         Ok(recommended)
     }
 
-    /// Where to look for what is popular: in the genres that were asked for or that the listener likes most, else in
-    /// their country.
+    /// What tells what a listener may like next. Of songs, where no song does: those of the albums, playlists and artists
+    /// that they took to.
+    async fn telling(&self, user: &KnownUser, history: &History, of: EntityKind) -> Result<Seeded, Failed> {
+        let now_ms = self.clock.now_ms();
+        let telling = history.telling(now_ms);
+        if of != EntityKind::Song || !telling.is_empty() {
+            return Ok(Seeded { telling, ..Seeded::default() });
+        }
+        let mut seeds = Vec::new();
+        for kind in [EntityKind::Album, EntityKind::Playlist, EntityKind::Artist] {
+            let history = self.history(user, kind).await?;
+            let items: Vec<u32> = history.telling(now_ms).iter().take(SEEDS_MAX).map(|telling| telling.item).collect();
+            let named = self.entities_of(&items).await?;
+            seeds.extend(items.iter().filter_map(|item| named.get(item).cloned()));
+            seeds.extend(sorted(&history.others).into_iter().take(SEEDS_MAX));
+        }
+        self.seeded(&seeds, true).await
+    }
+
+    /// Everything of a history by name.
+    pub(super) async fn known(&self, history: &History) -> Result<Vec<EntityRef>, DbError> {
+        let items: Vec<u32> = history.items.iter().map(|(item, _)| *item).collect();
+        Ok(self.entities_of(&items).await?.into_values().chain(history.others.iter().cloned()).collect())
+    }
+
+    /// Where to look for what is popular: in the genres that were asked for or that the listener likes most, then in their
+    /// country.
     async fn popular_for(
         &self,
         user: Option<&KnownUser>,
+        strongest: &[u32],
         history: &History,
         asked: &ForYou,
     ) -> Result<Popular, DbError> {
-        let mut popular = Popular { of: asked.of, genres: Vec::new(), country: None };
-        if let Some(user) = user.filter(|_| history.is_empty()) {
-            popular.country = self.last_country(user).await?;
-        }
+        let country = match user {
+            Some(user) => self.last_country(user).await?,
+            None => None,
+        };
         if !asked.genres.is_empty() {
-            popular.genres = asked.genres.iter().map(|genre| (genre.clone(), None)).collect();
-            return Ok(popular);
+            let genres = asked.genres.iter().map(|genre| (genre.clone(), None)).collect();
+            return Ok(Popular { of: asked.of, genres, country });
         }
-        let strongest = history.telling(self.clock.now_ms());
-        let strongest: Vec<u32> = strongest.iter().take(GENRES_FROM).map(|telling| telling.item).collect();
         let mut looked = Looked::default();
-        self.look_up(&mut looked, strongest.clone(), &HashMap::new()).await?;
-        popular.genres = likeliest_genres(strongest.iter().filter_map(|item| looked.entry(*item)));
-        Ok(popular)
+        self.look_up(&mut looked, strongest.to_vec()).await?;
+        let others: Vec<EntityRef> = sorted(&history.others).into_iter().take(GENRES_FROM).collect();
+        let others = self.catalogue_entries(&others).await?;
+        let liked = strongest.iter().filter_map(|item| looked.entry(*item)).chain(&others);
+        Ok(Popular { of: asked.of, genres: likeliest_genres(liked), country })
     }
+}
+
+fn sorted(entities: &HashSet<EntityRef>) -> Vec<EntityRef> {
+    let mut sorted: Vec<EntityRef> = entities.iter().cloned().collect();
+    sorted.sort_unstable();
+    sorted
 }
 
 /// The genres that most of some things have, each with the first thing that has it; of equals the one met first.

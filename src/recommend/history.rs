@@ -8,7 +8,7 @@ use std::{
 use super::{
     Recommender,
     gather::{day_of, place_of},
-    taste::{Deeds, Taste, recency, strengths},
+    taste::{Deeds, Taste, recency, strengths, tells},
 };
 use crate::{
     analytics::{EVER, KnownUser, Walk},
@@ -17,6 +17,7 @@ use crate::{
         counting::{Action, action_of},
         entity::{EntityKind, EntityRef},
         object::read_name,
+        window::DAY_MS,
     },
 };
 
@@ -42,17 +43,13 @@ pub struct Telling {
 }
 
 impl History {
-    pub fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.others.is_empty()
-    }
-
     pub fn has(&self, item: u32) -> bool {
         self.items.binary_search_by_key(&item, |(item, _)| *item).is_ok()
     }
 
     /// What tells most what may be liked next, the strongest first; of equals the one of the lower number.
     pub fn telling(&self, now_ms: i64) -> Vec<Telling> {
-        let liked: Vec<&(u32, Deeds)> = self.items.iter().filter(|(_, deeds)| deeds.points() > 0.0).collect();
+        let liked: Vec<&(u32, Deeds)> = self.items.iter().filter(|(_, deeds)| tells(deeds.points())).collect();
         let points: Vec<f32> = liked.iter().map(|(_, deeds)| deeds.points()).collect();
         let today = day_of(now_ms);
         let mut telling: Vec<Telling> = liked
@@ -156,10 +153,11 @@ impl Recommender {
         Ok(all)
     }
 
-    /// The country in which a listener last did anything; `None` where no event said.
+    /// The country in which a listener last did anything in four weeks; `None` where no event said.
     pub(super) async fn last_country(&self, user: &KnownUser) -> Result<Option<Arc<str>>, DbError> {
         let mut country = None;
-        let walk = Walk { during: EVER, event_types: None, users: Some(user.set()), with_several: true };
+        let during = self.clock.now_ms() - 28 * DAY_MS..EVER.end;
+        let walk = Walk { during, event_types: None, users: Some(user.set()), with_several: true };
         self.analytics
             .walk_with_objects(&walk, |steps, texts, _| {
                 country = steps.iter().rev().find_map(|step| texts.text(step.origin[0])).cloned();

@@ -31,35 +31,34 @@ pub struct Rules {
     pub dismissed: Dismissed,
     /// Neither these nor, of an artist or an album, what is theirs or on it.
     pub excluded: HashSet<EntityRef>,
+    /// What the listener knows and does not want again.
+    pub known: HashSet<EntityRef>,
     /// At most so many of one artist; of what has several, of each.
     pub per_artist_max: Option<usize>,
     /// At most so much altogether, and only what says how long it is.
     pub duration_max_ms: Option<i64>,
-    /// At most so many that the listener knows, and so many that they do not.
-    pub known_max: Option<usize>,
-    pub unknown_max: Option<usize>,
 }
 
-/// How many could have been taken, but for a rule.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Refused {
-    pub excluded: usize,
-    pub dismissed: usize,
-    pub of_full_artists: usize,
-    /// Too long, or nobody said how long.
-    pub too_long: usize,
+/// Which rule kept something out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    Excluded,
+    Known,
+    Dismissed,
+    ArtistIsFull,
+    TooLong,
+    /// Nobody said how long it is.
+    OfUnknownLength,
 }
 
 /// Takes one entry after the other, as the rules allow.
 #[derive(Debug, Default)]
 pub struct Picker {
     pub rules: Rules,
-    pub refused: Refused,
     pub duration_ms: i64,
-    seen: HashSet<EntityRef>,
+    taken: HashSet<EntityRef>,
+    refused: HashMap<EntityRef, Refusal>,
     per_artist: HashMap<Arc<str>, usize>,
-    known: usize,
-    unknown: usize,
 }
 
 impl Picker {
@@ -68,44 +67,49 @@ impl Picker {
     }
 
     /// Whether an entry is taken; it is then counted.
-    pub fn takes(&mut self, entry: &CatalogueEntry, is_known: bool) -> bool {
+    pub fn takes(&mut self, entry: &CatalogueEntry) -> bool {
+        let genres = &self.rules.genres;
+        let is_of_genre = genres.is_empty() || entry.genres.iter().any(|genre| genres.contains(genre));
+        if !is_of_genre || self.taken.contains(&entry.entity) {
+            return false;
+        }
+        if let Some(refusal) = self.refusal(entry) {
+            self.refused.insert(entry.entity.clone(), refusal);
+            return false;
+        }
+        self.duration_ms = self.duration_ms.saturating_add(entry.duration_ms.unwrap_or(0));
+        self.taken.insert(entry.entity.clone());
+        owners(entry).for_each(|artist| *self.per_artist.entry(artist.clone()).or_default() += 1);
+        true
+    }
+
+    fn refusal(&self, entry: &CatalogueEntry) -> Option<Refusal> {
         let rules = &self.rules;
-        if self.seen.contains(&entry.entity) {
-            return false;
-        }
-        if !rules.genres.is_empty() && !entry.genres.iter().any(|genre| rules.genres.contains(genre)) {
-            return false;
-        }
-        let (taken, most) =
-            if is_known { (&mut self.known, rules.known_max) } else { (&mut self.unknown, rules.unknown_max) };
-        if most.is_some_and(|most| *taken >= most) {
-            return false;
-        }
-        if leads_to(entry).any(|entity| rules.excluded.contains(&entity)) {
-            self.refused.excluded += 1;
-            return false;
-        }
-        if rules.dismissed.has(entry) {
-            self.refused.dismissed += 1;
-            return false;
-        }
         let is_full = |artist: &Arc<str>| {
             rules.per_artist_max.is_some_and(|most| self.per_artist.get(artist).is_some_and(|count| *count >= most))
         };
+        if leads_to(entry).any(|entity| rules.excluded.contains(&entity)) {
+            return Some(Refusal::Excluded);
+        }
+        if rules.known.contains(&entry.entity) {
+            return Some(Refusal::Known);
+        }
+        if rules.dismissed.has(entry) {
+            return Some(Refusal::Dismissed);
+        }
         if owners(entry).any(is_full) {
-            self.refused.of_full_artists += 1;
-            return false;
+            return Some(Refusal::ArtistIsFull);
         }
-        let fits = |most: i64| entry.duration_ms.is_some_and(|length| self.duration_ms.saturating_add(length) <= most);
-        if rules.duration_max_ms.is_some_and(|most| !fits(most)) {
-            self.refused.too_long += 1;
-            return false;
+        match (rules.duration_max_ms, entry.duration_ms) {
+            (Some(_), None) => Some(Refusal::OfUnknownLength),
+            (Some(most), Some(length)) if self.duration_ms.saturating_add(length) > most => Some(Refusal::TooLong),
+            _ => None,
         }
-        *taken += 1;
-        self.duration_ms = self.duration_ms.saturating_add(entry.duration_ms.unwrap_or(0));
-        self.seen.insert(entry.entity.clone());
-        owners(entry).for_each(|artist| *self.per_artist.entry(artist.clone()).or_default() += 1);
-        true
+    }
+
+    /// How many a rule kept out.
+    pub fn refused(&self, by: Refusal) -> usize {
+        self.refused.values().filter(|refusal| **refusal == by).count()
     }
 }
 
@@ -115,7 +119,7 @@ pub fn owners(entry: &CatalogueEntry) -> impl Iterator<Item = &Arc<str>> {
 }
 
 /// An entry itself, its album and its artists.
-fn leads_to(entry: &CatalogueEntry) -> impl Iterator<Item = EntityRef> + '_ {
+pub fn leads_to(entry: &CatalogueEntry) -> impl Iterator<Item = EntityRef> + '_ {
     let of = |kind| move |id: &Arc<str>| EntityRef { kind, id: id.clone() };
     let album = entry.album_id.iter().map(of(EntityKind::Album));
     std::iter::once(entry.entity.clone()).chain(album).chain(owners(entry).map(of(EntityKind::Artist)))
@@ -134,23 +138,43 @@ pub struct Told {
     lists: FxHashMap<u32, Vec<u8>>,
     /// How many neighbours of each are looked at.
     depth: usize,
-    /// What items are named as where they tell something; themselves where it is left out.
-    pub stand_for: HashMap<u32, EntityRef>,
+    /// Neighbours with fewer listeners in common tell nothing.
+    support_min: u32,
     /// The best first; of equals the one of the lower number.
     pub candidates: Vec<Candidate>,
+}
+
+/// What is known to somebody already.
+pub struct Mix<F> {
+    /// Which part of what is taken it is, as far as there are enough of both; all or nothing is meant without exception.
+    /// As it comes where it is left out.
+    pub known_share: Option<f64>,
+    pub is_known: F,
 }
 
 /// What was looked up for one answer.
 #[derive(Default)]
 pub struct Looked {
     entries: HashMap<u32, CatalogueEntry>,
+    /// What items are named as where they tell something; themselves where they are not in it.
+    stand_for: HashMap<u32, CatalogueEntry>,
     popular: HashMap<(EntityKind, Among), Vec<CatalogueEntry>>,
 }
 
 impl Looked {
+    /// Nothing yet, but what some items are named as where they tell something.
+    pub fn naming(stand_for: HashMap<u32, CatalogueEntry>) -> Self {
+        Self { stand_for, ..Self::default() }
+    }
+
     /// What the catalogue says of an item, if it was asked.
     pub fn entry(&self, item: u32) -> Option<&CatalogueEntry> {
         self.entries.get(&item)
+    }
+
+    /// What an item is named as where it tells something.
+    fn reason(&self, item: u32) -> Option<&CatalogueEntry> {
+        self.stand_for.get(&item).or_else(|| self.entry(item))
     }
 }
 
@@ -167,12 +191,13 @@ pub fn at_first(most: usize) -> usize {
 }
 
 impl Recommender {
-    /// What somebody's taste tells; `discovery` goes from what many know to what few do.
-    pub(super) async fn told(&self, telling: Vec<Telling>, discovery: f32) -> Result<Told, DbError> {
+    /// What some things tell, by neighbours with so many listeners in common; `discovery` goes from what many know to what
+    /// few do.
+    pub(super) async fn told(&self, telling: Vec<Telling>, discovery: f32, support_min: u32) -> Result<Told, DbError> {
         let items: Vec<u32> = telling.iter().map(|telling| telling.item).collect();
         let lists = recommendations::list_neighbours(self.database.reader(), &items).await?.into_iter().collect();
         let depth = NEIGHBOURS_MAX / telling.len().max(1);
-        let mut told = Told { telling, lists, depth, stand_for: HashMap::new(), candidates: Vec::new() };
+        let mut told = Told { telling, lists, depth, support_min, candidates: Vec::new() };
         let mut scores: FxHashMap<u32, (f32, u32)> = FxHashMap::default();
         scores.reserve(NEIGHBOURS_MAX);
         // In their order, so that sums of fractions come out the same every time.
@@ -195,43 +220,41 @@ impl Recommender {
         told: &Told,
         looked: &mut Looked,
         picker: &mut Picker,
-        is_known: impl Fn(u32) -> bool,
+        mix: Mix<impl Fn(u32) -> bool>,
         most: usize,
     ) -> Result<Vec<Candidate>, DbError> {
-        let mut taken = Vec::with_capacity(most);
-        let (mut rest, mut step) = (&told.candidates[..], at_first(most));
-        while taken.len() < most && !rest.is_empty() {
-            let (some, others) = rest.split_at(step.min(rest.len()));
-            (rest, step) = (others, step * 2);
-            // What tells them is named with them.
-            let because = told.because(some);
-            let items = some.iter().map(|candidate| candidate.item);
-            let items = items.chain(because.values().flatten().map(|reason| reason.item)).collect();
-            self.look_up(looked, items, &told.stand_for).await?;
-            for candidate in some {
-                let Some(entry) = looked.entry(candidate.item) else { continue };
-                if taken.len() < most && picker.takes(entry, is_known(candidate.item)) {
-                    taken.push(*candidate);
-                }
+        let is_known = |candidate: &Candidate| mix.known_share.is_some() && (mix.is_known)(candidate.item);
+        let (known, others) = told.candidates.iter().copied().partition(is_known);
+        let (mut known, mut others) = (Queue::new(known, most), Queue::new(others, most));
+        let (mut taken, mut known_count) = (Vec::with_capacity(most), 0.0);
+        while taken.len() < most {
+            let share = mix.known_share.unwrap_or(0.0);
+            let is_known_next = known_count < (share * (taken.len() + 1) as f64).round();
+            let mut next = if is_known_next { known.next() } else { others.next() };
+            if next.is_none() && 0.0 < share && share < 1.0 {
+                next = if is_known_next { others.next() } else { known.next() };
+            }
+            let Some((candidate, some)) = next else { break };
+            if !some.is_empty() {
+                // What tells them is named with them.
+                let because = told.because(&some);
+                let reasons = because.values().flatten().map(|reason| reason.item);
+                let reasons = reasons.filter(|item| !looked.stand_for.contains_key(item));
+                let items = some.iter().map(|candidate| candidate.item).chain(reasons).collect();
+                self.look_up(looked, items).await?;
+            }
+            if looked.entry(candidate.item).is_some_and(|entry| picker.takes(entry)) {
+                known_count += if is_known(&candidate) { 1.0 } else { 0.0 };
+                taken.push(candidate);
             }
         }
         Ok(taken)
     }
 
-    /// Looks up what the catalogue says of items, each by what it stands for.
-    pub(super) async fn look_up(
-        &self,
-        looked: &mut Looked,
-        items: Vec<u32>,
-        stand_for: &HashMap<u32, EntityRef>,
-    ) -> Result<(), DbError> {
+    /// Looks up what the catalogue says of items, each by what it is read as.
+    pub(super) async fn look_up(&self, looked: &mut Looked, items: Vec<u32>) -> Result<(), DbError> {
         let unknown: HashSet<u32> = items.into_iter().filter(|item| !looked.entries.contains_key(item)).collect();
-        let mut entities = self.entities_of(&Vec::from_iter(unknown)).await?;
-        for (item, entity) in &mut entities {
-            if let Some(other) = stand_for.get(item) {
-                entity.clone_from(other);
-            }
-        }
+        let entities = self.entities_of(&Vec::from_iter(unknown)).await?;
         let entries = self.catalogue_entries(&entities.values().cloned().collect::<Vec<_>>()).await?;
         looked.entries.extend(entities.into_keys().zip(entries));
         Ok(())
@@ -255,8 +278,14 @@ impl Recommender {
         Ok(entities.iter().map(entry).collect())
     }
 
-    /// Recommends what was taken: each with what told it, and its part of the best score.
-    pub(super) fn explained(&self, told: &Told, looked: &Looked, taken: &[Candidate]) -> Vec<Recommendation> {
+    /// Recommends what was taken: each with what told it, unless that was dismissed, and its part of the best score.
+    pub(super) fn explained(
+        &self,
+        told: &Told,
+        looked: &Looked,
+        picker: &Picker,
+        taken: &[Candidate],
+    ) -> Vec<Recommendation> {
         let best = taken.iter().map(|candidate| candidate.score).fold(f32::MIN_POSITIVE, f32::max);
         let because = told.because(taken);
         let few = u32::try_from(self.analytics.shown_people_min()).unwrap_or(u32::MAX);
@@ -265,7 +294,8 @@ impl Recommender {
             let strongest = because.first();
             let is_said = strongest.is_some_and(|reason| reason.is_said);
             let mut seen = HashSet::new();
-            let named = because.iter().filter_map(|reason| looked.entry(reason.item));
+            let named = because.iter().filter_map(|reason| looked.reason(reason.item));
+            let named = named.filter(|entry| !picker.rules.dismissed.has(entry));
             Some(Recommendation {
                 entry: looked.entry(candidate.item)?.clone(),
                 score: f64::from(candidate.score / best),
@@ -296,7 +326,7 @@ impl Recommender {
                 looked.popular.insert(key.clone(), self.catalogue_entries(&entities).await?);
             }
             for entry in &looked.popular[&key] {
-                if recommended.len() < most && picker.takes(entry, false) {
+                if recommended.len() < most && picker.takes(entry) {
                     let reason = if because.is_some() { ReasonKind::SameGenre } else { ReasonKind::Popular };
                     let because = because.into_iter().cloned().collect();
                     recommended.push(Recommendation { entry: entry.clone(), score: 0.0, support: 0, reason, because });
@@ -304,6 +334,32 @@ impl Recommender {
             }
         }
         Ok(())
+    }
+}
+
+/// Candidates that are looked up in growing steps.
+struct Queue {
+    rest: std::vec::IntoIter<Candidate>,
+    /// How many of the rest were looked up.
+    looked_up: usize,
+    step: usize,
+}
+
+impl Queue {
+    fn new(candidates: Vec<Candidate>, most: usize) -> Self {
+        Self { rest: candidates.into_iter(), looked_up: 0, step: at_first(most) }
+    }
+
+    /// The next one, with those that are to be looked up now, it among them.
+    fn next(&mut self) -> Option<(Candidate, Vec<Candidate>)> {
+        let mut some = Vec::new();
+        if self.looked_up == 0 {
+            some.extend(self.rest.as_slice().iter().take(self.step).copied());
+            (self.looked_up, self.step) = (some.len(), self.step * 2);
+        }
+        let candidate = self.rest.next()?;
+        self.looked_up -= 1;
+        Some((candidate, some))
     }
 }
 
@@ -320,6 +376,7 @@ impl Told {
     fn neighbours(&self) -> impl Iterator<Item = (&Telling, Neighbour)> {
         self.telling.iter().flat_map(|telling| {
             let list = self.lists.get(&telling.item).into_iter().flat_map(|list| neighbours::read(list));
+            let list = list.filter(|neighbour| neighbour.support >= self.support_min);
             list.take(self.depth).map(move |neighbour| (telling, neighbour))
         })
     }

@@ -66,7 +66,7 @@ impl Recommender {
         let first = questions.iter().zip(&neighbours).flat_map(|(question, neighbours)| {
             neighbours.iter().take(at_first(question.first)).map(|neighbour| neighbour.item)
         });
-        self.look_up(&mut looked, first.collect(), &HashMap::new()).await?;
+        self.look_up(&mut looked, first.collect()).await?;
         let mut dismissed: HashMap<&str, Dismissed> = HashMap::new();
         let mut answers = HashMap::with_capacity(questions.len());
         for (question, neighbours) in questions.iter().zip(&neighbours) {
@@ -102,10 +102,10 @@ impl Recommender {
                 break;
             }
             let items = some.iter().map(|neighbour| neighbour.item).collect();
-            self.look_up(looked, items, &HashMap::new()).await?;
+            self.look_up(looked, items).await?;
             for neighbour in some {
                 let entry = looked.entry(neighbour.item).filter(|_| similar.len() < question.first);
-                let Some(entry) = entry.filter(|entry| picker.takes(entry, false)) else { continue };
+                let Some(entry) = entry.filter(|entry| picker.takes(entry)) else { continue };
                 similar.push(Recommendation {
                     entry: entry.clone(),
                     score: f64::from(neighbour.score),

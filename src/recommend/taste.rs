@@ -81,6 +81,11 @@ pub fn weight(points: f32) -> f32 {
     points / (points + 1.0)
 }
 
+/// Whether so many points say that somebody likes it: a stream does, a few skips do not.
+pub fn tells(points: f32) -> bool {
+    points >= 1.0
+}
+
 /// What counts of each of a listener's points where the next thing is sought for them: half for having been heard at
 /// all, half by how much, beside what they usually listen to.
 pub fn strengths(points: &[f32]) -> Vec<f32> {

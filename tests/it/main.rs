@@ -37,6 +37,7 @@ mod real_data;
 mod realtime;
 mod recommendation_quality;
 mod recommendations;
+mod recommendations_of_little;
 mod recount;
 mod releases;
 mod socket;

@@ -27,7 +27,7 @@ use crate::{
 pub enum ReasonKind {
     /// The same people listen to it.
     ListenedTogether,
-    /// The same people listen to it as to what the listener liked, saved, shared, followed or bought.
+    /// The same people listen to it as to what the listener liked, saved, shared, followed, bought or put into a playlist.
     LikedSimilar,
     /// It is streamed much, and has a genre of it.
     SameGenre,
@@ -40,8 +40,8 @@ pub enum ReasonKind {
 pub struct Reason {
     /// How it comes about.
     pub kind: ReasonKind,
-    /// What it follows from, the strongest first: of the listener's own, or of the seeds; for what is similar, that
-    /// itself. Empty where it follows from nothing of that.
+    /// What it follows from, the strongest first: of the listener's own, without what they dismissed, or of the seeds; for
+    /// what is similar, that itself. Empty where it follows from nothing of that.
     pub because: Vec<Measurable>,
 }
 
@@ -51,9 +51,10 @@ pub struct Recommendation {
     /// What it is.
     pub node: Measurable,
     /// How much speaks for it, 0 to 1. Of what is similar, the cosine of both one's listeners by what they did, with 4
-    /// added to the divisor; of recommendations, beside the first. 0 where it does not follow from who listened.
+    /// added to the divisor; of recommendations and playlists, beside the best of them. 0 where it does not follow from
+    /// who listened.
     pub score: f64,
-    /// Distinct listeners whom it has in common with the first of `because`. 0 where they are fewer than five, or as many
+    /// Distinct listeners whom it has in common with what speaks most for it. 0 where they are fewer than five, or as many
     /// as the operator has chosen.
     pub support: Long,
     /// Why it is recommended.
@@ -100,6 +101,7 @@ fn own_id<'a>(ctx: &'a Context<'_>) -> Option<&'a str> {
 fn user_id(ctx: &Context<'_>, given: Option<ID>) -> Result<Option<String>, ApiError> {
     let viewer = ctx.require_viewer()?;
     match given {
+        Some(id) if id.is_empty() => Err(ApiError::invalid("userId", "is empty")),
         Some(id) => require_own(viewer, &id).map(|()| Some(id.0)),
         None => Ok(own_id(ctx).map(str::to_owned)),
     }
@@ -116,6 +118,9 @@ pub async fn for_you(
     input: Option<RecommendationInput>,
 ) -> Result<Vec<Recommendation>, ApiError> {
     require_own(ctx.require_viewer()?, user_id)?;
+    if user_id.is_empty() {
+        return Err(ApiError::invalid("userId", "is empty"));
+    }
     let asked = input.unwrap_or_default().parse()?;
     Ok(all(ctx.recommender().for_you(user_id, &asked).await?))
 }

@@ -109,6 +109,7 @@ impl Method for Served {
     }
 
     fn score(&mut self, _: u32, known: &[(u32, f32)], scores: &mut [f32]) {
+        let known: Vec<&(u32, f32)> = known.iter().filter(|(_, points)| taste::tells(*points)).collect();
         let points: Vec<f32> = known.iter().map(|(_, points)| *points).collect();
         for ((item, _), strength) in known.iter().zip(taste::strengths(&points)) {
             for neighbour in &self.neighbours[*item as usize] {
