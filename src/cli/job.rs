@@ -136,6 +136,23 @@ fn orders(arguments: &ChartsArguments) -> Vec<Order> {
 /// How often it is tried while another process does the same.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Runs a job as soon as no other process does; until then the progress says that one does.
+async fn in_turn<T>(
+    progress: &ProgressBar,
+    waiting: &'static str,
+    mut run: impl AsyncFnMut() -> Result<T, DbError>,
+) -> Result<T, DbError> {
+    loop {
+        match run().await {
+            Err(DbError::LeaseHeld(_)) => {
+                progress.set_message(waiting);
+                tokio::time::sleep(PATIENCE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
 async fn publish(core: &Core, orders: &[Order]) -> Result<Report, Failure> {
     let mut periods = 0;
     for order in orders {
@@ -150,16 +167,12 @@ async fn publish(core: &Core, orders: &[Order]) -> Result<Report, Failure> {
             progress.set_message(format!("{cadence} {kind}s from {}", date_of(period.from_ms)));
             progress.inc(1);
         };
-        report += loop {
-            progress.set_position(report.periods);
-            match core.charts.run(order, on_period).await {
-                Err(DbError::LeaseHeld(_)) => {
-                    progress.set_message("another process writes charts, waiting");
-                    tokio::time::sleep(PATIENCE).await;
-                }
-                done => break done?,
-            }
-        };
+        let begins_at = report.periods;
+        report += in_turn(&progress, "another process writes charts, waiting", async || {
+            progress.set_position(begins_at);
+            core.charts.run(order, on_period).await
+        })
+        .await?;
     }
     progress.finish_and_clear();
     Ok(report)
@@ -188,14 +201,8 @@ async fn let_go(core: &Core) -> Result<keeping::Report, Failure> {
             progress.set_message(format!("{} events removed, {} rows folded", step.events, step.rows));
             progress.tick();
         };
-        match core.keeper.look(on_step).await {
-            Err(DbError::LeaseHeld(_)) => {
-                progress.set_message("another process lets go of the past, waiting");
-                tokio::time::sleep(PATIENCE).await;
-                continue;
-            }
-            done => report += done?,
-        }
+        let waiting = "another process lets go of the past, waiting";
+        report += in_turn(&progress, waiting, async || core.keeper.look(on_step).await).await?;
         let Some(resumes_at_ms) = report.resumes_at_ms else { break };
         progress.set_message("waiting until every process knows what is removed");
         let pause_ms = u64::try_from(resumes_at_ms - SystemClock.now_ms()).unwrap_or(0);
@@ -229,15 +236,8 @@ async fn recommend_anew(core: &Core, is_whole: bool) -> Result<recommend::Report
         progress.set_position(done as u64);
         progress.set_message(doing);
     };
-    let report = loop {
-        match core.recommender.run(order, tell).await {
-            Err(DbError::LeaseHeld(_)) => {
-                progress.set_message("another process does it, waiting");
-                tokio::time::sleep(PATIENCE).await;
-            }
-            done => break done?,
-        }
-    };
+    let waiting = "another process does it, waiting";
+    let report = in_turn(&progress, waiting, async || core.recommender.run(order, tell).await).await?;
     progress.finish_and_clear();
     Ok(report)
 }

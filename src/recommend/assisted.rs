@@ -129,7 +129,7 @@ impl Recommender {
         let mut looked = Looked::naming(stand_for);
         let mix = Mix { known_share: order.known_share, is_known: |item| history.has(item) };
         let taken = self.take(&told, &mut looked, &mut picker, mix, order.length).await?;
-        let mut songs = self.explained(&told, &looked, &picker, &taken);
+        let mut songs = self.explained(&looked, &picker, &taken);
         // What is popular may be known or not; where that is all or nothing, it has to be right.
         if songs.len() < order.length && order.known_share != Some(1.0) {
             if order.known_share == Some(0.0) {

@@ -72,7 +72,7 @@ impl Recommender {
         let mut looked = Looked::naming(stand_for);
         let mix = Mix { known_share: None, is_known: |_| false };
         let taken = self.take(&told, &mut looked, &mut picker, mix, asked.first).await?;
-        let mut recommended = self.explained(&told, &looked, &picker, &taken);
+        let mut recommended = self.explained(&looked, &picker, &taken);
         if recommended.len() < asked.first {
             let popular = self.popular_for(user.as_ref(), &strongest, &history, asked).await?;
             if asked.excludes_known {

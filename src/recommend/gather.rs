@@ -14,7 +14,6 @@ use crate::{
     },
     domain::{
         counting::{Action, action_of},
-        credit::CreditRole,
         entity::{EntityKind, EntityRef},
         merge::Merges,
         object::read_name,
@@ -128,7 +127,7 @@ impl Recommender {
                     let named = |kind, id: Arc<str>| merges.canonical(&EntityRef { kind, id });
                     let mut leads_to: Vec<EntityRef> = match credits.remove(&work.entity) {
                         Some(credits) => {
-                            let main = credits.into_iter().filter(|credit| credit.role != CreditRole::Featured);
+                            let main = credits.into_iter().filter(|credit| credit.role.owns());
                             main.map(|credit| named(EntityKind::Artist, credit.artist_id)).collect()
                         }
                         None => work.artist_id.into_iter().map(|id| named(EntityKind::Artist, id)).collect(),

@@ -8,6 +8,7 @@ use std::{
 use super::{
     Recommender,
     gather::{day_of, place_of},
+    pick::leads_to,
     taste::{Deeds, Taste, recency, strengths, tells},
 };
 use crate::{
@@ -136,17 +137,11 @@ impl Recommender {
         let entries = self.analytics.entries(&Vec::from_iter(works)).await?;
         let mut all: HashMap<EntityRef, Deeds> = HashMap::new();
         for (entity, deeds) in done {
-            let named = |kind, id: &Arc<str>| EntityRef { kind, id: id.clone() };
-            let led_to: Vec<EntityRef> = match entries.get(&entity) {
-                Some(entry) if of == EntityKind::Artist => {
-                    let artists = entry.credits.iter().filter(|credit| credit.role.owns());
-                    artists.map(|credit| named(EntityKind::Artist, &credit.artist_id)).collect()
-                }
-                Some(entry) => entry.album_id.iter().map(|id| named(EntityKind::Album, id)).collect(),
-                None => Vec::new(),
+            let led_to = match entries.get(&entity) {
+                Some(entry) => leads_to(entry).collect(),
+                None => vec![entity],
             };
-            let itself = Some(entity).filter(|entity| entity.kind == of);
-            for entity in itself.into_iter().chain(led_to) {
+            for entity in led_to.into_iter().filter(|entity| entity.kind == of) {
                 all.entry(entity).or_default().add(&deeds);
             }
         }

@@ -158,6 +158,8 @@ pub struct Looked {
     entries: HashMap<u32, CatalogueEntry>,
     /// What items are named as where they tell something; themselves where they are not in it.
     stand_for: HashMap<u32, CatalogueEntry>,
+    /// What told candidates.
+    because: FxHashMap<u32, Vec<Because>>,
     popular: HashMap<(EntityKind, Among), Vec<CatalogueEntry>>,
 }
 
@@ -242,6 +244,7 @@ impl Recommender {
                 let reasons = reasons.filter(|item| !looked.stand_for.contains_key(item));
                 let items = some.iter().map(|candidate| candidate.item).chain(reasons).collect();
                 self.look_up(looked, items).await?;
+                looked.because.extend(because);
             }
             if looked.entry(candidate.item).is_some_and(|entry| picker.takes(entry)) {
                 known_count += if is_known(&candidate) { 1.0 } else { 0.0 };
@@ -255,8 +258,8 @@ impl Recommender {
     pub(super) async fn look_up(&self, looked: &mut Looked, items: Vec<u32>) -> Result<(), DbError> {
         let unknown: HashSet<u32> = items.into_iter().filter(|item| !looked.entries.contains_key(item)).collect();
         let entities = self.entities_of(&Vec::from_iter(unknown)).await?;
-        let entries = self.catalogue_entries(&entities.values().cloned().collect::<Vec<_>>()).await?;
-        looked.entries.extend(entities.into_keys().zip(entries));
+        let (items, entities): (Vec<u32>, Vec<EntityRef>) = entities.into_iter().unzip();
+        looked.entries.extend(items.into_iter().zip(self.catalogue_entries(&entities).await?));
         Ok(())
     }
 
@@ -279,18 +282,11 @@ impl Recommender {
     }
 
     /// Recommends what was taken: each with what told it, unless that was dismissed, and its part of the best score.
-    pub(super) fn explained(
-        &self,
-        told: &Told,
-        looked: &Looked,
-        picker: &Picker,
-        taken: &[Candidate],
-    ) -> Vec<Recommendation> {
+    pub(super) fn explained(&self, looked: &Looked, picker: &Picker, taken: &[Candidate]) -> Vec<Recommendation> {
         let best = taken.iter().map(|candidate| candidate.score).fold(f32::MIN_POSITIVE, f32::max);
-        let because = told.because(taken);
         let few = u32::try_from(self.analytics.shown_people_min()).unwrap_or(u32::MAX);
         let recommend = |candidate: &Candidate| {
-            let because = because.get(&candidate.item).map_or(&[][..], Vec::as_slice);
+            let because = looked.because.get(&candidate.item).map_or(&[][..], Vec::as_slice);
             let strongest = because.first();
             let is_said = strongest.is_some_and(|reason| reason.is_said);
             let mut seen = HashSet::new();
